@@ -1,0 +1,1 @@
+"""Tillerman sees, diagnoses and repairs LLM workloads on Kubernetes."""
