@@ -1,0 +1,1 @@
+"""Reserved for the agents: one loop, a model adapter and roles. Nothing is here yet."""

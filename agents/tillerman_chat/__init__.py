@@ -1,0 +1,1 @@
+"""Reserved for the chat doors: the terminal and Slack. Nothing is here yet."""
