@@ -6,7 +6,7 @@ STAMP := .venv/.stamp
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml uv.lock
+$(STAMP): uv.lock
 	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is missing or older than 3.11" >&2; \
 		echo "hint: name a newer one: make setup PYTHON=python3.12" >&2; exit 1; }
