@@ -1,0 +1,1 @@
+"""A cluster at one instant: typed objects, one immutable `Snapshot`, and the two adapters that read it."""

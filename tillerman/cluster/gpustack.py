@@ -1,0 +1,90 @@
+"""The GPU daemon stack: which DaemonSets and Deployments turn a machine with GPUs into a node with GPUs."""
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Literal
+
+from tillerman.cluster.model import Node, Pod
+from tillerman.cluster.objects import Object
+from tillerman.cluster.placement import unmatched
+from tillerman.cluster.servers import Servers
+
+Role = Literal[
+    "driver",
+    "toolkit",
+    "device-plugin",
+    "gpu-feature-discovery",
+    "nfd-worker",
+    "nfd-master",
+    "dcgm-exporter",
+    "validator",
+    "mig-manager",
+    "dra-driver",
+]
+
+#: How each part is recognised in a workload's name or its images: GPU operator, plain charts, GKE, AKS, EKS, OpenShift.
+#: First match wins. Source: the charts' and operators' published names (GPU operator 26.7, NFD 0.19, device plugin 0.20).
+_ROLES: tuple[tuple[Role, str], ...] = (
+    ("dcgm-exporter", r"dcgm-exporter"),
+    ("gpu-feature-discovery", r"gpu-feature-discovery|\bgfd\b"),
+    ("validator", r"operator-validator|cuda-validator"),
+    ("mig-manager", r"mig-manager"),
+    ("dra-driver", r"dra-driver|dra-kubelet-plugin"),
+    ("toolkit", r"container-toolkit"),
+    ("device-plugin", r"device-plugin|nvdp"),
+    ("driver", r"nvidia-driver|driver-daemonset|driver-installer"),
+    ("nfd-worker", r"nfd-worker|node-feature-discovery-worker"),
+    ("nfd-master", r"nfd-master|node-feature-discovery-master"),
+)
+
+
+class GpuStack(Servers):
+    """Questions about the GPU daemon stack."""
+
+    def stack(self, role: Role) -> tuple[Object, ...]:
+        """The DaemonSets or Deployments that play a part of the stack; several where several charts are installed."""
+        return self._stack.get(role, ())
+
+    def stack_pods(self, role: Role) -> tuple[Pod, ...]:
+        """The pods of a part of the stack."""
+        return tuple(pod for workload in self.stack(role) for pod in self.pods_of(workload.ref))
+
+    def stack_pod_on(self, role: Role, node: Node) -> Pod | None:
+        """The pod of a part of the stack on a node; None when there is none."""
+        return next((pod for pod in self.pods_on(node.name) if self._roles.get(pod.ref.key) == role), None)
+
+    @cached_property
+    def _stack(self) -> Mapping[Role, tuple[Object, ...]]:
+        found: dict[Role, list[Object]] = {}
+        for kind in ("DaemonSet", "Deployment"):
+            for workload in self.all(kind):
+                role = _role_of(workload)
+                if role:
+                    found.setdefault(role, []).append(workload)
+        return {role: tuple(workloads) for role, workloads in found.items()}
+
+    @cached_property
+    def _roles(self) -> Mapping[tuple[str, str, str], Role]:
+        found = ((role, w) for role, workloads in self._stack.items() for w in workloads)
+        return {pod.ref.key: role for role, workload in found for pod in self.pods_of(workload.ref)}
+
+    def pod_from(self, workload: Object) -> Pod | None:
+        """A pod as the workload's template would make it: for questions about where it could run."""
+        template = workload.template
+        return Pod(kind="Pod", metadata=template.metadata, spec=template.spec) if template else None
+
+    def selected_nodes(self, workload: Object) -> tuple[Node, ...]:
+        """The nodes that a DaemonSet's node selector and affinity ask for, taints left aside."""
+        template = workload.template
+        return tuple(n for n in self.nodes if template and not unmatched(template.spec, n.labels))
+
+
+def _role_of(workload: Object) -> Role | None:
+    template = workload.template
+    images = [c.image for c in template.spec.containers] if template else []
+    for text in (workload.name, *images):
+        for role, pattern in _ROLES:
+            if re.search(pattern, text):
+                return role
+    return None
