@@ -1,4 +1,5 @@
-"""Every fault's scenario: what it finds in real manifests, what it proposes, and the near misses it stays silent on.
+"""Every fault's scenario: what it finds in real manifests, what it proposes, and the near misses it stays
+silent on.
 
 A scenario is one YAML file named after its fault, `scenarios/<fault id>.yaml`:
 
@@ -7,10 +8,13 @@ A scenario is one YAML file named after its fault, `scenarios/<fault id>.yaml`:
     cluster:  text: manifests as kubectl prints them, several documents
     logs:     {namespace/pod/container[.previous]: text}
     metrics:  {namespace/pod or nodes/node: {unix seconds: text}}
-    expect:   {finding id: {severity, root (true unless said), certainty (proven unless said), summary (regex),
+    expect:   {finding id: {severity, root (true unless said), certainty (proven unless said), summary
+    (regex),
                changes: [{target, path, before (absent unless said), after}]}}   every finding, and no other
-    near_misses: {name: [{find: text, put: text}]}   edits of the texts above, after which the fault is silent;
-                 `find` must be there; `expect: [finding ids]` beside `edits:` where something else is found instead
+    near_misses: {name: [{find: text, put: text}]}   edits of the texts above, after which the fault is
+    silent;
+                 `find` must be there; `expect: [finding ids]` beside `edits:` where something else is found
+                 instead
 """
 
 from pathlib import Path
@@ -44,7 +48,9 @@ def write(scenario: dict[str, Any], root: Path, edits: list[dict[str, str]] | No
         for at, text in scrapes.items():
             texts[f"metrics/{name}/{at}.prom"] = text
     for edit in edits or []:
-        assert any(edit["find"] in text for text in texts.values()), f"`{edit['find']}` is not in the scenario"
+        assert any(edit["find"] in text for text in texts.values()), (
+            f"`{edit['find']}` is not in the scenario"
+        )
         texts = {name: text.replace(edit["find"], edit["put"]) for name, text in texts.items()}
     texts["snapshot.yaml"] = f'taken_at: "{scenario["taken_at"]}"\n'
     for name, text in texts.items():
@@ -62,7 +68,11 @@ def told(finding: Finding, expected: dict[str, Any]) -> dict[str, Any]:
         found["certainty"] = finding.certainty
     if finding.changes or "changes" in expected:
         found["changes"] = [
-            {"target": str(change.target), "path": edit.path, "after": None if edit.after is ABSENT else edit.after}
+            {
+                "target": str(change.target),
+                "path": edit.path,
+                "after": None if edit.after is ABSENT else edit.after,
+            }
             | ({} if edit.before is ABSENT else {"before": edit.before})
             for change in finding.changes
             for edit in change.edits
@@ -101,7 +111,11 @@ def test_near_miss_stays_silent(path: Path, name: str, tmp_path: Path) -> None:
     scenario = load(path)
     miss = scenario["near_misses"][name]
     edits, expected = (miss["edits"], miss["expect"]) if isinstance(miss, dict) else (miss, None)
-    found = {f.id for f in diagnose(directory.read(write(scenario, tmp_path, edits))).findings if f.severity != "info"}
+    found = {
+        f.id
+        for f in diagnose(directory.read(write(scenario, tmp_path, edits))).findings
+        if f.severity != "info"
+    }
     assert not [one for one in found if one.startswith(f"{path.stem}@")]
     if expected is not None:
         assert found == set(expected)

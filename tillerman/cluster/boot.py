@@ -1,6 +1,7 @@
 """How a model server starts, measured from its log: phases with their seconds, and whether it got there.
 
-Source: log lines of vLLM 0.32 (captured) and the 0.8-0.31 releases (source), SGLang 0.5, TGI 3.3, KServe's storage initializer.
+Source: log lines of vLLM 0.32 (captured) and the 0.8-0.31 releases (source), SGLang 0.5, TGI 3.3, KServe's
+storage initializer.
 """
 
 import re
@@ -18,14 +19,19 @@ _PHASES = (
     ("graphs", r"Graph capturing finished in ([\d.]+) secs"),
     ("engine", r"init engine .* took ([\d.]+) s"),
 )
-_COMPLETE = r"Application startup complete|The server is fired up and ready to roll|\bConnected$|Uvicorn running on"
+_COMPLETE = (
+    r"Application startup complete|The server is fired up and ready to roll|\bConnected$|Uvicorn running on"
+)
 _PROGRESS = r"(?:Loading (?:safetensors|pt) checkpoint shards|Loading weights)[^\d]*(\d+)% Completed"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boot:
-    """One start: seconds by phase in order, seconds from its first to its last line (None without times), whether it
-    completed, the share of weights loaded (0..1, None when not printed), and its last line."""
+    """One start, as far as its log tells.
+
+    Seconds by phase in order; seconds from its first to its last line (None without times); whether it
+    completed; the share of weights loaded (0..1, None when not printed); its last line.
+    """
 
     phases: tuple[tuple[str, float], ...]
     elapsed_s: float | None

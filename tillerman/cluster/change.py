@@ -9,6 +9,7 @@ import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from tillerman.cluster.model import Ref
@@ -49,7 +50,9 @@ def segments(path: str) -> Segments:
     while at < len(path):
         match = _SEGMENT.match(path, at)
         if not match:
-            raise UsageError(f"`{path}` is not a field path at character {at}", 'like `spec.args[0]` or `data["key"]`')
+            raise UsageError(
+                f"`{path}` is not a field path at character {at}", 'like `spec.args[0]` or `data["key"]`'
+            )
         name, index, quoted = match.groups()
         if index is not None:
             found.append(int(index))
@@ -89,7 +92,10 @@ def value_at(raw: Any, path: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Edit:
-    """One field: its path in the object, its value before (ABSENT when it is not there) and after (ABSENT removes it)."""
+    """One field: its path in the object.
+
+    Its value before (ABSENT when it is not there) and after (ABSENT removes it).
+    """
 
     path: str
     before: Any
@@ -113,7 +119,8 @@ class Change:
         for edit in self.edits:
             if value_at(changed, edit.path) != edit.before:
                 raise UsageError(
-                    f"`{edit.path}` of {self.target} is no longer `{edit.before}`", "diagnose again: the object changed"
+                    f"`{edit.path}` of {self.target} is no longer `{edit.before}`",
+                    "diagnose again: the object changed",
                 )
             put_at(changed, edit.path, edit.after)
         return changed
@@ -125,7 +132,7 @@ def put_at(raw: Any, path: str, value: Any) -> None:
     Raises: UsageError when the path leads nowhere.
     """
     parts = segments(path)
-    for part, following in zip(parts[:-1], parts[1:], strict=True):
+    for part, following in pairwise(parts):
         if isinstance(part, str) and isinstance(raw, dict):
             raw = raw.setdefault(part, [] if isinstance(following, int) else {})
         elif isinstance(part, int) and isinstance(raw, list) and part < len(raw):

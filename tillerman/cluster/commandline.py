@@ -1,7 +1,7 @@
-"""The command line a model server really runs with: words, shell scripts and settings files resolved to flags.
+"""The command line a model server really runs with: words, scripts and settings files resolved to flags.
 
-Sources: vLLM 0.32, SGLang 0.5 and TGI 3.3 argument parsers (the last mention of a flag wins, `_` equals `-`); Kubernetes
-expands `$(NAME)` in command and args, a shell expands `$NAME` and `${NAME:-default}`.
+Sources: vLLM 0.32, SGLang 0.5 and TGI 3.3 argument parsers (the last mention of a flag wins, `_` equals `-`);
+Kubernetes expands `$(NAME)` in command and args, a shell expands `$NAME` and `${NAME:-default}`.
 """
 
 import re
@@ -43,7 +43,7 @@ _VARIABLE = re.compile(r"\$\((\w+)\)|\$\{(\w+)(?::?[-=]([^}]*))?\}|\$(\w+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """One setting of a server: its long name without dashes, its value ("true" for a bare flag), and the word it came in.
+    """One setting of a server: its long name without dashes, and its value ("true" for a bare flag).
 
     `source` is `args`, `command`, `env NAME` or `file PATH`.
     """
@@ -53,12 +53,15 @@ class Flag:
     source: str
 
 
-def expand(text: str, env: Mapping[str, str], *, shell: bool) -> str:
-    """The text with variables replaced; unknown ones stay as Kubernetes leaves them, or vanish as in a shell."""
+def expand(text: str, env: Mapping[str, str], *, scripted: bool) -> str:
+    """The text with variables replaced.
+
+    Unknown ones stay as Kubernetes leaves them, or vanish as in a shell.
+    """
 
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2] or found[4]
-        if found[1] is None and not shell:
+        if found[1] is None and not scripted:
             return found[0]
         known = env.get(name)
         if known is not None:
@@ -86,7 +89,7 @@ def script_words(script: str, env: Mapping[str, str]) -> list[str]:
     joined = script.replace("\\\n", " ")
     for line in joined.splitlines():
         if _STARTS.search(line) and not line.lstrip().startswith(("#", "echo ")):
-            text = expand(line, env, shell=True)
+            text = expand(line, env, scripted=True)
             text = re.sub(r"^\s*eval\s+[\"']?", "", text)
             begin = _STARTS.search(text)
             text = text[begin.start() :] if begin else text
@@ -120,7 +123,9 @@ def flags_of(words: Iterable[str], source: str) -> list[Flag]:
             continue
         name, equals, value = word.partition("=")
         if not equals:
-            follows = at < len(listed) and (not listed[at].startswith("-") or re.match(r"^-[0-9.]", listed[at]))
+            follows = at < len(listed) and (
+                not listed[at].startswith("-") or re.match(r"^-[0-9.]", listed[at])
+            )
             value = listed[at] if follows else "true"
             at += bool(follows)
         found.append(Flag(name=long_name(name), value=value.strip("\"'"), source=source))
@@ -147,7 +152,10 @@ def file_flags(text: str, path: str) -> list[Flag]:
 
 
 def with_flag(words: list[str], name: str, value: str) -> list[str] | None:
-    """The words with a flag's value replaced (also inside a shell script), or None when they do not mention it."""
+    """The words with a flag's value replaced (also inside a shell script).
+
+    Or None when they do not mention it.
+    """
     for at in reversed(range(len(words))):
         word = words[at]
         head, equals, _ = word.partition("=")
@@ -161,11 +169,14 @@ def with_flag(words: list[str], name: str, value: str) -> list[str] | None:
 
 
 def script_with_flag(script: str, name: str, value: str) -> str | None:
-    """A script or a setting made of flags with one flag's value replaced, or None when it does not mention it."""
+    """A script or a setting made of flags with one flag's value replaced.
+
+    Or None when it does not mention it.
+    """
     spelled = [re.escape(f"--{name}"), re.escape(f"--{name.replace('-', '_')}")]
     spelled += [re.escape(short) for short, long in _SHORT.items() if long == name]
     found = list(re.finditer(rf"(?<![\w-])(?:{'|'.join(spelled)})(=|\s+)([^\s\\;|&\"']+)", script))
-    if not found or " " not in script.strip() and not script.startswith("-"):
+    if not found or (" " not in script.strip() and not script.startswith("-")):
         return None
     start, end = found[-1].span(2)
     return script[:start] + value + script[end:]
@@ -177,7 +188,11 @@ def with_new_flag(words: list[str], name: str, value: str) -> list[str]:
         begin = _STARTS.search(word)
         if begin and " " in word.strip():
             line_end = _command_end(word, begin.end())
-            return [*words[:at], f"{word[:line_end].rstrip()} --{name} {value}{word[line_end:]}", *words[at + 1 :]]
+            return [
+                *words[:at],
+                f"{word[:line_end].rstrip()} --{name} {value}{word[line_end:]}",
+                *words[at + 1 :],
+            ]
     return [*words, f"--{name}={value}"]
 
 

@@ -26,7 +26,9 @@ LARGEST_YAML_BYTES = 512 * 1024**2
 #: A scrape above this is no scrape: vLLM's largest are below 1 MiB.
 LARGEST_SCRAPE_BYTES = 64 * 1024**2
 
-_HINT = "a snapshot directory holds cluster/**.yaml|json, logs/, metrics/; `tillerman snapshot -o DIR` writes one"
+_HINT = (
+    "a snapshot directory holds cluster/**.yaml|json, logs/, metrics/; `tillerman snapshot -o DIR` writes one"
+)
 
 
 @dataclass(eq=False)
@@ -57,8 +59,13 @@ class Files:
         except OSError as error:
             self.problems.append(f"{inside}: {error.strerror}")
             return None
-        self.problems.append(f"{inside}: {gibibytes(size)} long, only its first 1 MiB and last 3 MiB were read")
-        return Log(text=masked_text(f"{head.decode('utf-8', 'replace')}\n{tail.decode('utf-8', 'replace')}"), truncated=True)
+        self.problems.append(
+            f"{inside}: {gibibytes(size)} long, only its first 1 MiB and last 3 MiB were read"
+        )
+        return Log(
+            text=masked_text(f"{head.decode('utf-8', 'replace')}\n{tail.decode('utf-8', 'replace')}"),
+            truncated=True,
+        )
 
     def of_pod(self, namespace: str, pod: str) -> Series:
         """The scrapes of a pod, oldest first."""
@@ -92,8 +99,8 @@ def _plain(*names: str) -> bool:
     return all(name and "/" not in name and name not in (".", "..") and "\0" not in name for name in names)
 
 
-def read(directory: str | Path) -> Snapshot:
-    """The snapshot in a directory.
+def read(directory: str | Path, name: str = "") -> Snapshot:
+    """The snapshot in a directory, under the directory's path or a name of its own.
 
     Raises: UsageError when the directory is missing, empty, or none of its files is what the format asks for.
     """
@@ -111,9 +118,9 @@ def read(directory: str | Path) -> Snapshot:
     files = Files(root=root)
     source = Source(
         kind="directory",
-        name=str(directory),
+        name=name or str(directory),
         taken_at=_taken_at(root, settings, parsed),
-        not_seen=tuple(dict.fromkeys((*_missing(root, parsed), *parsed.problems))),
+        not_seen=tuple(dict.fromkeys((*_missing(root, parsed), *_recorded(settings), *parsed.problems))),
     )
     return Snapshot(
         source=source,
@@ -162,7 +169,10 @@ def _settings(root: Path, parsed: Parsed) -> dict[str, Any]:
 
 
 def _taken_at(root: Path, settings: dict[str, Any], parsed: Parsed) -> datetime:
-    """`snapshot.yaml`'s instant, else the newest timestamp in objects and scrapes; never the reader's clock."""
+    """`snapshot.yaml`'s instant, else the newest timestamp in objects and scrapes.
+
+    Never the reader's clock.
+    """
     stated = settings.get("taken_at")
     if isinstance(stated, str):
         try:
@@ -205,6 +215,12 @@ def _missing(root: Path, parsed: Parsed) -> Iterator[str]:
     for name in ("logs", "metrics"):
         if not (root / name).is_dir():
             yield name
+
+
+def _recorded(settings: dict[str, Any]) -> Iterator[str]:
+    """What the writer of the directory could not see."""
+    lines = settings.get("not_seen")
+    yield from (line for line in lines if isinstance(line, str)) if isinstance(lines, list) else ()
 
 
 def _first_line(error: Exception) -> str:

@@ -23,8 +23,10 @@ Role = Literal[
     "dra-driver",
 ]
 
-#: How each part is recognised in a workload's name or its images: GPU operator, plain charts, GKE, AKS, EKS, OpenShift.
-#: First match wins. Source: the charts' and operators' published names (GPU operator 26.7, NFD 0.19, device plugin 0.20).
+#: How each part is recognised in a workload's name or its images: GPU operator, plain charts, GKE, AKS, EKS,
+#: OpenShift.
+#: First match wins. Source: the charts' and operators' published names (GPU operator 26.7, NFD 0.19, device
+#: plugin 0.20).
 _ROLES: tuple[tuple[Role, str], ...] = (
     ("dcgm-exporter", r"dcgm-exporter"),
     ("gpu-feature-discovery", r"gpu-feature-discovery|\bgfd\b"),
@@ -43,7 +45,10 @@ class GpuStack(Servers):
     """Questions about the GPU daemon stack."""
 
     def stack(self, role: Role) -> tuple[Object, ...]:
-        """The DaemonSets or Deployments that play a part of the stack; several where several charts are installed."""
+        """The DaemonSets or Deployments that play a part of the stack.
+
+        Several where several charts are installed.
+        """
         return self._stack.get(role, ())
 
     def stack_pods(self, role: Role) -> tuple[Pod, ...]:

@@ -123,9 +123,11 @@ class Index:
         return self._by_key.get(ref.key)
 
     def pod(self, namespace: str, name: str) -> Pod | None:
+        """The pod of that name, or None."""
         return self._pods_by_key.get((namespace, name))
 
     def node(self, name: str) -> Node | None:
+        """The node of that name, or None."""
         return self._nodes_by_name.get(name)
 
     def pods_in(self, namespace: str) -> tuple[Pod, ...]:

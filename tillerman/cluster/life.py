@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 
 from tillerman.cluster.model import Container, ContainerStatus, Pod, Terminated
 
-#: A restart this long ago is history: whatever it was, the container has run since. Longer than the kubelet's longest
+#: A restart this long ago is history: whatever it was, the container has run since. Longer than the kubelet's
+#: longest
 #: back-off (5 min) and than ten starts of a big model would take to show again.
 RECENT_S = 3600
 #: Fewer restarts than this in a container that is ready now are chance, not a pattern.
@@ -117,7 +118,11 @@ def _init(pod: Pod, now: datetime) -> Trouble | None:
             if found := _waiting(status):
                 return found
             looping = status.state.waiting and status.state.waiting.reason == "CrashLoopBackOff"
-            if looping or (ended and ended.exit_code) or (status.restart_count and ended_recently(status, now)):
+            if (
+                looping
+                or (ended and ended.exit_code)
+                or (status.restart_count and ended_recently(status, now))
+            ):
                 return Trouble("init-failing", status.name, status)
             return Trouble("init-running" if status.state.running else "creating", status.name, status)
     return None

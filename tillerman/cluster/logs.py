@@ -16,9 +16,12 @@ _PROCESS = re.compile(r"^\((?:EngineCore|APIServer|Worker)[^)]*\)\s*")
 _CLOCK = re.compile(r"\b(?:INFO|WARNING|ERROR|DEBUG) (\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\b")
 _EXCEPTION = re.compile(r"^(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Warning)\b\s*:?.*")
 _SERIOUS = re.compile(
-    r"(?i)\b(?:fatal|panic|critical|error|exception|traceback|failed|cannot|unable to|denied|forbidden|no such)\b"
+    r"(?i)\b(?:fatal|panic|critical|error|exception|traceback|failed|cannot|unable to|denied|forbidden"
+    r"|no such)\b"
 )
-_LAST_WORDS = re.compile(r"Engine core initialization failed|See root cause above|WorkerProc (?:failed|initialization)")
+_LAST_WORDS = re.compile(
+    r"Engine core initialization failed|See root cause above|WorkerProc (?:failed|initialization)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,7 @@ class Log:
 
     @cached_property
     def lines(self) -> tuple[Line, ...]:
+        """The lines, blank ones left out."""
         return tuple(
             Line(number=n, text=_PREFIX.sub("", text.rstrip("\r"), count=1))
             for n, text in enumerate(self.text.split("\n"), 1)
@@ -62,7 +66,10 @@ class Log:
 
     @cached_property
     def telling(self) -> Line | None:
-        """The line that tells most about why it ended: the exception of the first traceback, else the first serious line."""
+        """The line that tells most about why it ended.
+
+        The exception of the first traceback, else the first serious line.
+        """
         lines = [Line(number=n.number, text=_PROCESS.sub("", n.text)) for n in self.lines]
         for at, line in enumerate(lines):
             if "Traceback (most recent call last)" in line.text:

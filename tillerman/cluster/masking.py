@@ -12,23 +12,29 @@ _SECRET_NAME = re.compile(
 _HARMLESS = re.compile(r"(?i)^(?:true|false|none|null|yes|no|[0-9.]{0,9}|/[\w./-]*|\$\(?\w+\)?)$")
 _SECRET_TEXT = re.compile(
     r"""(?x)
-    \b(?:hf_[A-Za-z0-9]{8,} | sk-[A-Za-z0-9_-]{12,} | gh[pousr]_[A-Za-z0-9]{16,} | github_pat_\w{16,} | glpat-[\w-]{16,}
+    \b(?:hf_[A-Za-z0-9]{8,} | sk-[A-Za-z0-9_-]{12,} | gh[pousr]_[A-Za-z0-9]{16,} | github_pat_\w{16,}
+        | glpat-[\w-]{16,}
         | xox[abprse]-[\w-]{8,} | xapp-[\w-]{8,} | A[KS]IA[A-Z0-9]{12,} | AIza[\w-]{20,} | nvapi-[\w-]{12,}
         | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)
     | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----[\s\S]*?(?:-----END\ [A-Z ]*PRIVATE\ KEY-----|$)
     | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)
     | (?i:(?<=bearer\ ))[A-Za-z0-9._~+/-]{8,}=*
-    | (?i:(?<=--api-key\ )|(?<=--api-key=)|(?<=--hf-token\ )|(?<=--hf-token=)|(?<=password=)|(?<=api_key=)|(?<=token=)
+    | (?i:(?<=--api-key\ )|(?<=--api-key=)|(?<=--hf-token\ )|(?<=--hf-token=)|(?<=password=)
+        |(?<=api_key=)|(?<=token=)
         |(?<=password:\ )|(?<=api_key:\ )|(?<=apikey:\ )|(?<=token:\ )|(?<=secret:\ ))["']?[^\s"',;]{4,}["']?
     """
 )
 _MAYBE = re.compile(
-    r"hf_|sk-|gh[pousr]_|github_pat|glpat|xox|xapp-|A[KS]IA|AIza|nvapi|eyJ|PRIVATE|@|(?i:bearer |api-?_?key|token|passw|secret)"
+    r"hf_|sk-|gh[pousr]_|github_pat|glpat|xox|xapp-|A[KS]IA|AIza|nvapi|eyJ|PRIVATE|@"
+    r"|(?i:bearer |api-?_?key|token|passw|secret)"
 )
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a value under this name is kept from everyone: a secret's name, and not a flag, number or path."""
+    """Whether a value under this name is kept from everyone.
+
+    A secret's name, and not a flag, number or path.
+    """
     return bool(_SECRET_NAME.search(name)) and not _HARMLESS.match(value)
 
 
@@ -53,7 +59,10 @@ def masked_words(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def mask_manifest(raw: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with masked environment variables, data and annotations; the caller gives up the original."""
+    """The manifest with masked environment variables, data and annotations.
+
+    The caller gives up the original.
+    """
     if raw.get("kind") == "ConfigMap":
         for field in ("data", "binaryData"):
             table = raw.get(field)
@@ -75,7 +84,8 @@ def _mask_value(raw: Any) -> Any:
     if isinstance(raw, str):
         return masked_text(raw)
     if isinstance(raw, list):
-        return [_mask_value(item) for item in raw]
+        texts = tuple(item for item in raw if isinstance(item, str))
+        return list(masked_words(texts)) if len(texts) == len(raw) else [_mask_value(item) for item in raw]
     if not isinstance(raw, dict):
         return raw
     name = raw.get("name")

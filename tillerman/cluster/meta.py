@@ -1,8 +1,8 @@
 """What every object has: a reference, metadata, conditions.
 
-Structs rather than dataclasses: msgspec fills them from bytes in one pass in C and skips every other field, so that
-50,000 pods cost seconds and megabytes. Names are Kubernetes' own in snake case; a field nobody set is empty or None.
-Source: the API types of Kubernetes 1.37.
+Structs rather than dataclasses: msgspec fills them from bytes in one pass in C and skips every other field,
+so that 50,000 pods cost seconds and megabytes. Names are Kubernetes' own in snake case; a field nobody set is
+empty or None. Source: the API types of Kubernetes 1.37.
 """
 
 from datetime import datetime
@@ -36,6 +36,8 @@ class Typed(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False)
 
 
 class OwnerReference(Typed, frozen=True):
+    """Who owns an object; the one with `controller` keeps it as it wants it."""
+
     api_version: str = ""
     kind: str = ""
     name: str = ""
@@ -44,6 +46,8 @@ class OwnerReference(Typed, frozen=True):
 
 
 class Meta(Typed, frozen=True):
+    """An object's metadata."""
+
     name: str = ""
     namespace: str = ""
     uid: str = ""
@@ -56,6 +60,8 @@ class Meta(Typed, frozen=True):
 
 
 class Condition(Typed, frozen=True):
+    """One condition of a status."""
+
     type: str = ""
     status: str = ""
     reason: str = ""
@@ -72,16 +78,20 @@ class Named(Typed, frozen=True):
 
     @property
     def ref(self) -> Ref:
+        """What names this object."""
         return Ref(self.api_version, self.kind, self.metadata.namespace, self.metadata.name)
 
     @property
     def name(self) -> str:
+        """The object's name."""
         return self.metadata.name
 
     @property
     def namespace(self) -> str:
+        """The object's namespace, empty when cluster-scoped."""
         return self.metadata.namespace
 
     @property
     def labels(self) -> Labels:
+        """The object's labels."""
         return self.metadata.labels

@@ -9,10 +9,16 @@ from typing import NamedTuple
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
-#: One question, the series that answer it: newest name first. Sources: vLLM 0.32 and its V0 engine, SGLang 0.5, TGI 3.3,
+#: One question, the series that answer it: newest name first. Sources: vLLM 0.32 and its V0 engine, SGLang
+#: 0.5, TGI 3.3,
 #: TensorRT-LLM (GIE proposal 003), the llm-d router's EPP 0.10 and its older prefixes.
 NAMES: dict[str, tuple[str, ...]] = {
-    "waiting": ("vllm:num_requests_waiting", "sglang:num_queue_reqs", "tgi_queue_size", "trtllm_num_requests_waiting"),
+    "waiting": (
+        "vllm:num_requests_waiting",
+        "sglang:num_queue_reqs",
+        "tgi_queue_size",
+        "trtllm_num_requests_waiting",
+    ),
     "running": (
         "vllm:num_requests_running",
         "sglang:num_running_reqs",
@@ -40,6 +46,8 @@ NAMES: dict[str, tuple[str, ...]] = {
 
 
 class Sample(NamedTuple):
+    """One value of a series, with its labels."""
+
     labels: Mapping[str, str]
     value: float
 
@@ -56,7 +64,8 @@ class Scrape:
         found = [
             sample.value
             for sample in self.samples.get(name, ())
-            if all(sample.labels.get(key) == value for key, value in labels.items()) and not math.isnan(sample.value)
+            if all(sample.labels.get(key) == value for key, value in labels.items())
+            and not math.isnan(sample.value)
         ]
         return sum(found) if found else None
 
@@ -84,7 +93,7 @@ class Series:
         return bool(self.scrapes)
 
     def has(self, question: str) -> bool:
-        """Whether the newest scrape holds a series that answers this question (a key of NAMES, or a series name)."""
+        """Whether the newest scrape answers this question: a key of NAMES, or a series name."""
         return self.name_of(question) is not None
 
     def name_of(self, question: str) -> str | None:
@@ -109,7 +118,10 @@ class Series:
         return tuple(value for value in found if value is not None)
 
     def increase(self, question: str, **labels: str) -> float | None:
-        """How much a counter grew from the first scrape to the last; None with one scrape or after a reset."""
+        """How much a counter grew from the first scrape to the last.
+
+        None with one scrape or after a reset.
+        """
         found = self.values(question, **labels)
         return found[-1] - found[0] if len(found) > 1 and found[-1] >= found[0] else None
 
@@ -124,9 +136,15 @@ class Series:
         return self.scrapes[-1].at_s - self.scrapes[0].at_s if self.scrapes else 0.0
 
     def quantile(self, histogram: str, q: float) -> float | None:
-        """A quantile of a histogram's growth over the window (of its whole life with one scrape), by linear interpolation."""
+        """A quantile of a histogram's growth over the window (of its whole life with one scrape).
+
+        By linear interpolation.
+        """
         buckets: dict[float, float] = {}
-        for sign, reading in ((1, self.scrapes[-1:]), (-1, self.scrapes[:1] if len(self.scrapes) > 1 else ())):
+        for sign, reading in (
+            (1, self.scrapes[-1:]),
+            (-1, self.scrapes[:1] if len(self.scrapes) > 1 else ()),
+        ):
             for one in reading:
                 for sample in one.samples.get(f"{histogram}_bucket", ()):
                     bound = float(sample.labels.get("le", "nan"))
@@ -138,7 +156,11 @@ class Series:
         for bound, count in ordered:
             if count >= rank:
                 inside = count - below
-                return lower if math.isinf(bound) or inside <= 0 else lower + (bound - lower) * (rank - below) / inside
+                return (
+                    lower
+                    if math.isinf(bound) or inside <= 0
+                    else lower + (bound - lower) * (rank - below) / inside
+                )
             lower, below = bound, count
         return None
 

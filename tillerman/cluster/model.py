@@ -37,6 +37,8 @@ __all__ = [
 
 
 class Terminated(Typed, frozen=True):
+    """How a container ended."""
+
     exit_code: int = 0
     reason: str = ""
     message: str = ""
@@ -45,21 +47,29 @@ class Terminated(Typed, frozen=True):
 
 
 class Waiting(Typed, frozen=True):
+    """Why a container does not run yet."""
+
     reason: str = ""
     message: str = ""
 
 
 class Running(Typed, frozen=True):
+    """Since when a container runs."""
+
     started_at: datetime | None = None
 
 
 class ContainerState(Typed, frozen=True):
+    """Exactly one of running, waiting and terminated; none when nothing is known."""
+
     running: Running | None = None
     waiting: Waiting | None = None
     terminated: Terminated | None = None
 
 
 class ContainerStatus(Typed, frozen=True):
+    """What the kubelet says about one container."""
+
     name: str = ""
     ready: bool = False
     started: bool | None = None
@@ -69,6 +79,8 @@ class ContainerStatus(Typed, frozen=True):
 
 
 class PodStatus(Typed, frozen=True):
+    """What is known about a pod."""
+
     phase: str = ""
     reason: str = ""
     message: str = ""
@@ -80,17 +92,23 @@ class PodStatus(Typed, frozen=True):
 
 
 class Taint(Typed, frozen=True):
+    """What keeps pods off a node."""
+
     key: str = ""
     value: str = ""
     effect: str = ""
 
 
 class NodeSpec(Typed, frozen=True):
+    """A node's taints and whether it is cordoned."""
+
     taints: tuple[Taint, ...] = ()
     unschedulable: bool = False
 
 
 class NodeStatus(Typed, frozen=True):
+    """What a node holds, what it offers, and how it is."""
+
     capacity: Resources = {}
     allocatable: Resources = {}
     conditions: tuple[Condition, ...] = ()
@@ -98,6 +116,8 @@ class NodeStatus(Typed, frozen=True):
 
 
 class Pod(Named, frozen=True):
+    """A pod."""
+
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
@@ -111,22 +131,28 @@ class Pod(Named, frozen=True):
         return next((s for s in statuses if s.name == container), None)
 
     def condition(self, kind: str) -> Condition | None:
+        """The condition of that type, or None."""
         return next((c for c in self.status.conditions if c.type == kind), None)
 
     @property
     def ready(self) -> bool:
+        """Whether the pod is ready for traffic."""
         return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions)
 
     @property
     def finished(self) -> bool:
+        """Whether the pod has ended and will not run again."""
         return self.status.phase in ("Succeeded", "Failed")
 
 
 class Node(Named, frozen=True):
+    """A node."""
+
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
     def condition(self, kind: str) -> Condition | None:
+        """The condition of that type, or None."""
         return next((c for c in self.status.conditions if c.type == kind), None)
 
     @property
@@ -137,6 +163,8 @@ class Node(Named, frozen=True):
 
 
 class ObjectReference(Typed, frozen=True):
+    """The object an event is about."""
+
     api_version: str = ""
     kind: str = ""
     namespace: str = ""
@@ -146,6 +174,8 @@ class ObjectReference(Typed, frozen=True):
 
 
 class EventSeries(Typed, frozen=True):
+    """How often an event repeated, and when last."""
+
     count: int = 0
     last_observed_time: datetime | None = None
 
@@ -170,21 +200,32 @@ class Event(Named, frozen=True):
 
     @property
     def about(self) -> ObjectReference:
+        """The object it is about."""
         return self.involved_object if self.involved_object.kind else self.regarding
 
     @property
     def text(self) -> str:
+        """Its message."""
         return self.message or self.note
 
     @property
     def times(self) -> int:
+        """How often it was seen."""
         return (self.series.count if self.series else 0) or self.count or self.deprecated_count or 1
 
     @property
     def first_seen(self) -> datetime | None:
+        """When it was first seen."""
         return self.first_timestamp or self.deprecated_first_timestamp or self.event_time
 
     @property
     def last_seen(self) -> datetime | None:
+        """When it was last seen."""
         series = self.series.last_observed_time if self.series else None
-        return series or self.last_timestamp or self.deprecated_last_timestamp or self.event_time or self.first_seen
+        return (
+            series
+            or self.last_timestamp
+            or self.deprecated_last_timestamp
+            or self.event_time
+            or self.first_seen
+        )

@@ -11,7 +11,8 @@ from tillerman.cluster.model import Condition, Meta, PodSpec, Ref, Typed
 
 T = TypeVar("T")
 
-#: Where each kind keeps the templates of its pods. Source: the API types of Kubernetes 1.37 and LeaderWorkerSet 0.10.
+#: Where each kind keeps the templates of its pods. Source: the API types of Kubernetes 1.37 and
+#: LeaderWorkerSet 0.10.
 TEMPLATE_PATHS = {
     "Deployment": ("spec.template",),
     "ReplicaSet": ("spec.template",),
@@ -19,7 +20,10 @@ TEMPLATE_PATHS = {
     "DaemonSet": ("spec.template",),
     "Job": ("spec.template",),
     "CronJob": ("spec.jobTemplate.spec.template",),
-    "LeaderWorkerSet": ("spec.leaderWorkerTemplate.workerTemplate", "spec.leaderWorkerTemplate.leaderTemplate"),
+    "LeaderWorkerSet": (
+        "spec.leaderWorkerTemplate.workerTemplate",
+        "spec.leaderWorkerTemplate.leaderTemplate",
+    ),
 }
 
 
@@ -43,22 +47,27 @@ class Object:
 
     @property
     def kind(self) -> str:
+        """The object's kind."""
         return self.ref.kind
 
     @property
     def name(self) -> str:
+        """The object's name."""
         return self.ref.name
 
     @property
     def namespace(self) -> str:
+        """The object's namespace, empty when cluster-scoped."""
         return self.ref.namespace
 
     @property
     def labels(self) -> dict[str, str]:
+        """The object's labels."""
         return self.metadata.labels
 
     @property
     def annotations(self) -> dict[str, str]:
+        """The object's annotations."""
         return self.metadata.annotations
 
     def value(self, path: str) -> Any:
@@ -91,14 +100,20 @@ class Object:
         return tuple(_converted(self.items("status.conditions"), Condition))
 
     def condition(self, kind: str) -> Condition | None:
+        """The condition of that type, or None."""
         return next((c for c in self.conditions if c.type == kind), None)
 
     @cached_property
     def templates(self) -> dict[str, Template]:
-        """Pod templates by their path in the object; empty for kinds that hold none, or hold them elsewhere."""
+        """Pod templates by their path in the object.
+
+        Empty for kinds that hold none, or hold them elsewhere.
+        """
         found: dict[str, Template] = {}
         for path in TEMPLATE_PATHS.get(self.kind, ()):
-            for template in _converted([self.table(path)] if self.value(path) is not ABSENT else [], Template):
+            for template in _converted(
+                [self.table(path)] if self.value(path) is not ABSENT else [], Template
+            ):
                 found[path] = template
         return found
 

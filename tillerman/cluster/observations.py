@@ -27,7 +27,10 @@ class Observations(Owners):
         return self.logs.read(pod.namespace, pod.name, container, previous=previous)
 
     def last_words(self, pod: Pod, container: str) -> Log | None:
-        """The log of the life that ended: the previous one, or the current one when it lies terminated or is all there is."""
+        """The log of the life that ended.
+
+        The previous one, or the current one when it lies terminated or is all there is.
+        """
         status = pod.status_of(container)
         if status and status.state.terminated and status.state.terminated.exit_code:
             return self.log(pod, container) or self.log(pod, container, previous=True)
@@ -70,11 +73,15 @@ class Observations(Owners):
             found.setdefault((about.kind, about.namespace, about.name), {})[event.name] = event
         floor = self.now.replace(year=1970)
         return {
-            key: tuple(sorted(events.values(), key=lambda e: e.last_seen or floor)) for key, events in found.items()
+            key: tuple(sorted(events.values(), key=lambda e: e.last_seen or floor))
+            for key, events in found.items()
         }
 
     def scheduling_message(self, pod: Pod) -> str:
-        """What the scheduler last said about an unscheduled pod: its condition's message, else the newest event's."""
+        """What the scheduler last said about an unscheduled pod.
+
+        Its condition's message, else the newest event's.
+        """
         condition = pod.condition("PodScheduled")
         if condition and condition.status == "False" and condition.message:
             return condition.message

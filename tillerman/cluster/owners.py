@@ -10,7 +10,8 @@ from tillerman.cluster.objects import Object
 SERVING = "serving.kserve.io/v1beta1"
 LLM_SERVING = "serving.kserve.io/v1alpha2"
 
-#: Kinds that own objects without being a thing a person changes: nodes own static pods; leader pods own worker sets.
+#: Kinds that own objects without being a thing a person changes: nodes own static pods; leader pods own
+#: worker sets.
 _TRANSPARENT = ("Node",)
 
 #: Longest chain of owners followed; real ones have five links (pod, set, leader pod, set, LeaderWorkerSet).
@@ -21,7 +22,10 @@ class Owners(Index):
     """Questions about ownership."""
 
     def owners_of(self, item: Pod | Object) -> tuple[Ref, ...]:
-        """The controllers of an object, nearest first; an owner that was not read is named all the same, and last."""
+        """The controllers of an object, nearest first.
+
+        An owner that was not read is named all the same, and last.
+        """
         found: list[Ref] = []
         current: Pod | Object | None = item
         while current is not None and len(found) < LONGEST_CHAIN:
@@ -59,7 +63,21 @@ class Owners(Index):
 
     def children_of(self, ref: Ref, kind: str) -> tuple[Object, ...]:
         """The objects of a kind that this one controls, directly or through others."""
-        return tuple(item for item in self.all(kind) if ref.key in {owner.key for owner in self.owners_of(item)})
+        return tuple(
+            item for item in self.all(kind) if ref.key in {owner.key for owner in self.owners_of(item)}
+        )
+
+    def scalers_of(self, ref: Ref) -> tuple[Object, ...]:
+        """The HorizontalPodAutoscalers and ScaledObjects of an object, or of a workload that it controls."""
+        found = []
+        for scaler in (*self.all("HorizontalPodAutoscaler"), *self.all("ScaledObject")):
+            target = scaler.table("spec.scaleTargetRef")
+            kind, name = str(target.get("kind", "Deployment")), str(target.get("name", ""))
+            workload = self.get(kind, scaler.namespace, name)
+            chain = (workload.ref, *self.owners_of(workload)) if workload else ()
+            if (kind, scaler.namespace, name) == ref.key or ref.key in {owner.key for owner in chain}:
+                found.append(scaler)
+        return tuple(found)
 
     def _chain(self, pod: Pod) -> tuple[Ref, ...]:
         return self._chains.get((pod.metadata.namespace, pod.metadata.name)) or self.owners_of(pod)
@@ -96,7 +114,10 @@ def _served_by(item: Pod | Object) -> Ref | None:
     labels = item.labels
     if name := labels.get("serving.kserve.io/inferenceservice"):
         return Ref(SERVING, "InferenceService", item.namespace, name)
-    if labels.get("app.kubernetes.io/part-of") == "llminferenceservice" and "app.kubernetes.io/name" in labels:
+    if (
+        labels.get("app.kubernetes.io/part-of") == "llminferenceservice"
+        and "app.kubernetes.io/name" in labels
+    ):
         return Ref(LLM_SERVING, "LLMInferenceService", item.namespace, labels["app.kubernetes.io/name"])
     if name := labels.get("leaderworkerset.sigs.k8s.io/name"):
         return Ref("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", item.namespace, name)

@@ -70,7 +70,7 @@ class Parsed:
         except (ryaml.InvalidYamlError, ValueError) as error:
             self.problems.append(f"{origin}: not YAML: {error}")
             return
-        for document in documents if isinstance(documents, list) else [documents]:
+        for document in documents or ():
             if isinstance(document, dict):
                 self.add(document, origin)
             elif document is not None:
@@ -106,7 +106,9 @@ class Parsed:
             except msgspec.ValidationError:
                 found = None
             if found is not None and (found.kind, found.api_version) in ((key[1], key[0]), ("", "")):
-                self._keep(found if found.kind else msgspec.structs.replace(found, api_version=key[0], kind=key[1]))
+                self._keep(
+                    found if found.kind else msgspec.structs.replace(found, api_version=key[0], kind=key[1])
+                )
                 return key
         raw = orjson.loads(memoryview(item))
         if not isinstance(raw, dict):
@@ -132,7 +134,9 @@ class Parsed:
         if not found.metadata.name:
             raise msgspec.ValidationError("an object without a name")
         self.kinds.add(found.kind)
-        kept: list[Any] = self.pods if isinstance(found, Pod) else self.nodes if isinstance(found, Node) else self.events
+        kept: list[Any] = (
+            self.pods if isinstance(found, Pod) else self.nodes if isinstance(found, Node) else self.events
+        )
         kept.append(found)
 
     def _note_kind(self, kind: str) -> None:

@@ -1,7 +1,8 @@
 """Where a pod could run: free GPUs, and why each node would not take it, as the scheduler decides.
 
-Source: the default plugins of kube-scheduler 1.37 (NodeUnschedulable, TaintToleration, NodeAffinity, NodeResourcesFit).
-Not judged: volumes' topology, spread constraints, pod affinity, ports, DRA claims; the scheduler's own message says those.
+Source: the default plugins of kube-scheduler 1.37 (NodeUnschedulable, TaintToleration, NodeAffinity,
+NodeResourcesFit). Not judged: volumes' topology, spread constraints, pod affinity, ports, DRA claims; the
+scheduler's own message says those.
 """
 
 import re
@@ -17,6 +18,13 @@ from tillerman.cluster.quantity import quantity
 
 GPU = "nvidia.com/gpu"
 
+#: A GPU node from the cloud is there within this time, its driver and device plugin included; longer means that
+#: it did not come. Source: GPU operator documentation ("about 10 minutes") after a machine's own start.
+NODE_START_S = 1200
+
+#: Event reasons of cluster-autoscaler and Karpenter for a pod that gets a new node.
+_SCALES_UP = ("TriggeredScaleUp", "Nominated")
+
 _GPU_RESOURCE = re.compile(r"^(?:[\w.-]+/(?:gpu|gaudi|gpu\.shared)$|nvidia\.com/mig-|gpu\.intel\.com/)")
 
 
@@ -26,7 +34,10 @@ def is_gpu_resource(name: str) -> bool:
 
 
 def requests_of(spec: PodSpec) -> dict[str, float]:
-    """What a pod asks of a node: containers and sidecars together, or its largest init container. Source: KEP-753."""
+    """What a pod asks of a node.
+
+    Containers and sidecars together, or its largest init container. Source: KEP-753.
+    """
     total: dict[str, float] = {}
     peak: dict[str, float] = {}
     for container in spec.init_containers:
@@ -94,14 +105,20 @@ def _expression_holds(labels: Mapping[str, str], expression: dict[str, Any]) -> 
 
 
 def required_terms(spec: PodSpec) -> list[list[dict[str, Any]]]:
-    """The required node affinity as alternatives, each a list of label expressions; empty when there is none."""
+    """The required node affinity as alternatives, each a list of label expressions.
+
+    Empty when there is none.
+    """
     affinity = (spec.affinity or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
     return [term.get("matchExpressions") or [] for term in required.get("nodeSelectorTerms") or ()]
 
 
 def unmatched(spec: PodSpec, labels: Mapping[str, str]) -> tuple[str, ...]:
-    """What a node's labels lack for this pod: `key=value` of its selector, and `key` of its required affinity."""
+    """What a node's labels lack for this pod.
+
+    `key=value` of its selector, and `key` of its required affinity.
+    """
     missing = [f"{key}={value}" for key, value in spec.node_selector.items() if labels.get(key) != value]
     terms = required_terms(spec)
     if terms and not any(all(_expression_holds(labels, e) for e in term) for term in terms):
@@ -170,7 +187,9 @@ class Placement(Observations):
     def obstacles(self, spec: PodSpec, node: Node) -> Obstacles:
         """Why a node does not take a pod of this spec now."""
         asked = requests_of(spec)
-        short = {name: self.free_on(node, name) for name, want in asked.items() if want > self.free_on(node, name)}
+        short = {
+            name: self.free_on(node, name) for name, want in asked.items() if want > self.free_on(node, name)
+        }
         cordon = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
         return Obstacles(
             node=node.name,
@@ -189,15 +208,24 @@ class Placement(Observations):
         return tuple(
             node
             for node in self.nodes
-            if not untolerated(spec, node) and not unmatched(spec, node.labels) and not node.spec.unschedulable
+            if not untolerated(spec, node)
+            and not unmatched(spec, node.labels)
+            and not node.spec.unschedulable
         )
 
     def fits(self, spec: PodSpec) -> tuple[str, ...]:
         """Nodes that would take a pod of this spec now."""
         return tuple(place.node for place in self.places(spec) if not place)
 
+    def node_coming(self, pod: Pod) -> bool:
+        """Whether an autoscaler lately said that it adds a node for a pod, and has not said no since."""
+        said = self.events_about(pod.ref, *_SCALES_UP, "NotTriggerScaleUp", "FailedScaleUp")
+        if not said or said[-1].reason not in _SCALES_UP:
+            return False
+        return (self.age_s(said[-1].last_seen) or 0.0) <= NODE_START_S
+
     def waiting_for(self, nodes: Iterable[Node]) -> tuple[Pod, ...]:
-        """The unschedulable GPU pods that would fit on one of these nodes if it offered every GPU it holds."""
+        """The unschedulable GPU pods that would fit on one of these nodes with all its GPUs offered."""
         found = []
         for pod, _ in self.troubled_as("unschedulable"):
             asked = gpus_of(pod.spec)
@@ -207,6 +235,10 @@ class Placement(Observations):
 
     def _would_fit(self, pod: Pod, node: Node, asked: Mapping[str, int]) -> bool:
         place = self.obstacles(pod.spec, node)
-        room = {name: count - self.used_on(node.name).get(name, 0.0) for name, count in self.gpus_in(node).items()}
+        room = {
+            name: count - self.used_on(node.name).get(name, 0.0) for name, count in self.gpus_in(node).items()
+        }
         enough = all(room.get(name, 0.0) >= count for name, count in asked.items())
-        return enough and not (place.taints or place.labels or any(not is_gpu_resource(n) for n in place.short))
+        return enough and not (
+            place.taints or place.labels or any(not is_gpu_resource(n) for n in place.short)
+        )

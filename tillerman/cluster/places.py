@@ -16,8 +16,10 @@ STORAGE_INITIALIZER = "storage-initializer"
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """An owner object, the path of the pod spec in it, and the path of one container; `exists` is False when the
-    owner says nothing about that container yet (a preset or a runtime does)."""
+    """An owner object, the path of the pod spec in it, and the path of one container.
+
+    `exists` is False when the owner says nothing about that container yet (a preset or a runtime does).
+    """
 
     target: Object
     pod: str
@@ -59,7 +61,10 @@ class Places(Placement):
         return f"{path}.spec"
 
     def edit(self, pod: Pod, container: str, field: str, after: Any, why: str) -> Change | None:
-        """The change of one field of a container (`livenessProbe.timeoutSeconds`), made where a person would make it."""
+        """The change of one field of a container (`livenessProbe.timeoutSeconds`).
+
+        Made where a person would make it.
+        """
         place = self.place_of(pod, container)
         if place is None:
             return None
@@ -124,13 +129,20 @@ def _first_mention(place: Place, container: str, field: str, after: Any, why: st
 
 
 def _inherited(pod: Pod, container: str, place: Place, field: str, after: Any) -> tuple[str, Any]:
-    """The path to edit, and the value: a probe the owner does not name yet is written whole, with what the pod has."""
+    """The path to edit, and the value.
+
+    A probe the owner does not name yet is written whole, with what the pod has.
+    """
     head, _, rest = field.partition(".")
     path = f"{place.container}.{head}"
     if not rest or place.target.value(path) is not ABSENT or not head.endswith("Probe"):
         return f"{place.container}.{field}", after
     found = pod.container(container)
-    names = {"startupProbe": "startup_probe", "livenessProbe": "liveness_probe", "readinessProbe": "readiness_probe"}
+    names = {
+        "startupProbe": "startup_probe",
+        "livenessProbe": "liveness_probe",
+        "readinessProbe": "readiness_probe",
+    }
     probe = getattr(found, names[head], None) if found else None
     whole = probe_manifest(probe) if probe else {}
     whole[rest] = after

@@ -9,6 +9,8 @@ from tillerman.cluster.meta import Labels, Resources, Typed
 
 
 class HttpGet(Typed, frozen=True):
+    """The path and port (number or name) that an HTTP probe asks."""
+
     path: str = ""
     port: int | str = ""
 
@@ -32,11 +34,15 @@ class Probe(Typed, frozen=True):
 
 
 class Port(Typed, frozen=True):
+    """A port a container declares."""
+
     name: str = ""
     container_port: int = 0
 
 
 class EnvVar(Typed, frozen=True):
+    """An environment variable: a value, or where it comes from. Secrets are masked."""
+
     name: str = ""
     value: str = ""
     value_from: dict[str, Any] | None = None
@@ -47,11 +53,15 @@ class EnvVar(Typed, frozen=True):
 
 
 class ResourceRequirements(Typed, frozen=True):
+    """What a container asks for and may use at most, as quantities."""
+
     requests: Resources = {}
     limits: Resources = {}
 
 
 class VolumeMount(Typed, frozen=True):
+    """Where a volume appears in a container."""
+
     name: str = ""
     mount_path: str = ""
     sub_path: str = ""
@@ -59,6 +69,8 @@ class VolumeMount(Typed, frozen=True):
 
 
 class Container(Typed, frozen=True):
+    """A container of a pod or template. Secrets in its words are masked."""
+
     name: str = ""
     image: str = ""
     command: tuple[str, ...] = ()
@@ -82,6 +94,8 @@ class Container(Typed, frozen=True):
 
 
 class Toleration(Typed, frozen=True):
+    """A taint that a pod puts up with."""
+
     key: str = ""
     operator: str = "Equal"
     value: str = ""
@@ -89,6 +103,8 @@ class Toleration(Typed, frozen=True):
 
 
 class PodSpec(Typed, frozen=True):
+    """What a pod asks for."""
+
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
     node_name: str = ""

@@ -27,7 +27,10 @@ _QUANTITY = re.compile(r"^([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([A-Za-z]*)$")
 
 
 def quantity(text: str | int | float | None) -> float | None:
-    """The number a quantity stands for (bytes, cores, devices), or None when it is absent or not a quantity."""
+    """The number a quantity stands for (bytes, cores, devices).
+
+    Or None when it is absent or not a quantity.
+    """
     if text is None or isinstance(text, int | float):
         return None if text is None else float(text)
     found = _QUANTITY.match(text.strip())
@@ -52,7 +55,11 @@ def whole_gi(size_bytes: float) -> str:
 def duration(seconds: float) -> str:
     """A duration as people say it: `45 s`, `6 min 30 s`, `3 h 5 min`, `2 d 4 h`."""
     whole = round(seconds)
-    for size, unit, smaller, smaller_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    for size, unit, smaller, smaller_unit in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
         if whole >= size:
             rest = whole % size // smaller
             return f"{whole // size} {unit} {rest} {smaller_unit}" if rest else f"{whole // size} {unit}"

@@ -24,22 +24,29 @@ from tillerman.cluster.model import Container, Pod
 from tillerman.cluster.placement import gpus_of
 from tillerman.cluster.places import Places
 
-#: How an engine is recognised, by its image or its command. Sources: the projects' published images and entry points.
+#: How an engine is recognised, by its image or its command. Sources: the projects' published images and entry
+#: points.
 _ENGINES = (
     ("sglang", r"sglang"),
     ("tgi", r"text-generation-(?:inference|launcher)|(?:^|/)tgi[:-]"),
     ("trtllm", r"trtllm|tensorrt.?llm|nim/"),
     ("vllm", r"vllm|llm-d-(?:cuda|xpu|cpu|rocm)|huggingfaceserver|huggingface.?server"),
 )
-_NOT_SERVERS = re.compile(r"router|routing|sidecar|epp|endpoint-picker|scheduler|exporter|simulator-ui|gateway|proxy|bench")
+_NOT_SERVERS = re.compile(
+    r"router|routing|sidecar|epp|endpoint-picker|scheduler|exporter|simulator-ui|gateway|proxy|bench"
+)
 _SERVER_NAMES = ("kserve-container", "main", "vllm", "server", "engine", "worker-container")
-#: KServe's LLMInferenceService presets append this variable to the server's command (domain: KServe 0.20 presets).
+#: KServe's LLMInferenceService presets append this variable to the server's command (domain: KServe 0.20
+#: presets).
 EXTRA_ARGS = "VLLM_ADDITIONAL_ARGS"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """The container of a pod that runs an inference engine, and its settings; `flags` are in order, the last one wins."""
+    """The container of a pod that runs an inference engine, and its settings.
+
+    `flags` are in order, the last one wins.
+    """
 
     pod: Pod
     container: Container
@@ -90,7 +97,8 @@ class Servers(Places):
         return {(pod.namespace, pod.name): server for pod, server in found if server}
 
     def _server(self, pod: Pod) -> Server | None:
-        for container in pod.spec.containers:
+        picker = "router-scheduler" in pod.labels.get("app.kubernetes.io/component", "")
+        for container in () if picker else pod.spec.containers:
             engine = _engine_of(container)
             if engine:
                 env = self.env_of(pod, container)
@@ -99,7 +107,10 @@ class Servers(Places):
         return None
 
     def env_of(self, pod: Pod, container: Container) -> dict[str, str]:
-        """The environment of a container, as far as it can be read: values, config maps, and nothing of secrets."""
+        """The environment of a container, as far as it can be read.
+
+        Values, config maps, and nothing of secrets.
+        """
         env: dict[str, str] = {}
         for entry in container.env_from:
             prefix, ref = str(entry.get("prefix", "")), entry.get("configMapRef") or {}
@@ -112,7 +123,7 @@ class Servers(Places):
                 if str(ref.get("key", "")) in data:
                     env[variable.name] = str(data[str(ref["key"])])
             elif variable.value_from is None:
-                env[variable.name] = expand(variable.value, env, shell=False)
+                env[variable.name] = expand(variable.value, env, scripted=False)
         return env
 
     def _config_data(self, namespace: str, name: str) -> dict[str, Any]:
@@ -124,13 +135,15 @@ class Servers(Places):
         if script is not None:
             found = flags_of(script_words(script, env), "script")
         else:
-            found = flags_of((expand(w, env, shell=False) for w in container.command), "command")
-            found += flags_of((expand(w, env, shell=False) for w in container.args), "args")
+            found = flags_of((expand(w, env, scripted=False) for w in container.command), "command")
+            found += flags_of((expand(w, env, scripted=False) for w in container.args), "args")
         extra = env.get(EXTRA_ARGS, "")
         if extra and EXTRA_ARGS not in (script or ""):
             found += flags_of(extra.split(), f"env {EXTRA_ARGS}")
         if engine == "tgi":
-            found = [Flag(name=f, value=env[e], source=f"env {e}") for e, f in TGI_ENV.items() if e in env] + found
+            found = [
+                Flag(name=f, value=env[e], source=f"env {e}") for e, f in TGI_ENV.items() if e in env
+            ] + found
         for flag in [f for f in found if f.name == "config"]:
             text = self.mounted_text(pod, container, flag.value)
             found = [*file_flags(text, flag.value), *found] if text else found
@@ -159,7 +172,10 @@ class Servers(Places):
         return None
 
     def edit_flag(self, server: Server, name: str, value: str, why: str) -> Change | None:
-        """The change that gives a server's flag a value, made where the flag is set now, else where a person would add it."""
+        """The change that gives a server's flag a value, made where the flag is set now.
+
+        Else where a person would add it.
+        """
         elsewhere = self._edit_mentioned(server, name, value, why)
         if elsewhere:
             return elsewhere
@@ -194,7 +210,10 @@ class Servers(Places):
             if ref:
                 return self._edit_config(server.pod.namespace, str(ref["name"]), str(ref["key"]), new, why)
             listed = place.target.items(f"{place.container}.env") if place else []
-            index = next((i for i, e in enumerate(listed) if isinstance(e, dict) and e.get("name") == variable.name), at)
+            index = next(
+                (i for i, e in enumerate(listed) if isinstance(e, dict) and e.get("name") == variable.name),
+                at,
+            )
             if place and index < len(listed):
                 path = f"{place.container}.env[{index}].value"
                 edit = Edit(path=path, before=place.target.value(path), after=new)
@@ -212,14 +231,18 @@ class Servers(Places):
     def _edit_file(self, server: Server, name: str, value: str, why: str) -> Change | None:
         found = server.flag(name)
         path = found.source.removeprefix("file ") if found and found.source.startswith("file ") else ""
-        script = next((w for w in (*server.container.command, *server.container.args)[:3] if w.endswith(".sh")), "")
+        script = next(
+            (w for w in (*server.container.command, *server.container.args)[:3] if w.endswith(".sh")), ""
+        )
         held = self.mounted_from(server.pod, server.container, path or script) if path or script else None
         if not held:
             return None
         text = str(self._config_data(server.pod.namespace, held[0]).get(held[1], ""))
         new = script_with_flag(text, name, value)
         if path:
-            new = re.sub(rf"(?m)^({re.escape(name)}|{re.escape(name.replace('-', '_'))}):.*$", rf"\1: {value}", text)
+            new = re.sub(
+                rf"(?m)^({re.escape(name)}|{re.escape(name.replace('-', '_'))}):.*$", rf"\1: {value}", text
+            )
         return self._edit_config(server.pod.namespace, held[0], held[1], new, why) if new else None
 
     def _edit_config(self, namespace: str, name: str, key: str, value: str, why: str) -> Change | None:
@@ -243,7 +266,9 @@ def _engine_of(container: Container) -> str | None:
     if _NOT_SERVERS.search(image.rsplit("/", 1)[-1]) and "vllm serve" not in words:
         return None
     for engine, pattern in _ENGINES:
-        if re.search(pattern, image) or re.search(rf"(?:{pattern})[\s.]+(?:serve|entrypoints|launch|--)", words):
+        if re.search(pattern, image) or re.search(
+            rf"(?:{pattern})[\s.]+(?:serve|entrypoints|launch|--)", words
+        ):
             return engine
     if container.name in _SERVER_NAMES and "--served-model-name" in words:
         return "vllm"

@@ -1,7 +1,8 @@
 """A cluster at one instant, immutable, with every question that faults ask of it.
 
-The questions stand in storeys, each a class in its own file: `Index` (look-ups), `Owners`, `Observations` (events, logs,
-series, trouble), `Placement` (GPUs and nodes), `Places` (fields a person would edit), `Servers` (engines and flags), `GpuStack` (the daemons behind a GPU).
+The questions stand in storeys, each a class in its own file: `Index` (look-ups), `Owners`, `Observations`
+(events, logs, series, trouble), `Placement` (GPUs and nodes), `Places` (fields a person would edit),
+`Servers` (engines and flags), `GpuStack` (the daemons behind a GPU).
 """
 
 from collections.abc import Iterable
@@ -24,8 +25,8 @@ class Snapshot(GpuStack):
     def with_changes(self, changes: Iterable[Change]) -> "Snapshot":
         """The what-if: this snapshot with the changes made, and rolled out to the pods of what they change.
 
-        What was observed (events, logs, restarts, series) stays as history: a fault must be gone because the new
-        configuration holds against it, not because the past was forgotten.
+        What was observed (events, logs, restarts, series) stays as history: a fault must be gone because the
+        new configuration holds against it, not because the past was forgotten.
 
         Raises: UsageError when a change does not fit its object.
         """
@@ -55,7 +56,10 @@ class Snapshot(GpuStack):
         return self.pods_of(target.ref)
 
     def _rolled_out(self, pod: Pod, target: Object, change: Change) -> Pod:
-        """The pod as its controller would make it after the change; the same pod when the change does not reach it."""
+        """The pod as its controller would make it after the change.
+
+        The same pod when the change does not reach it.
+        """
         raw: dict[str, Any] = msgspec.to_builtins(pod.spec)
         before = msgspec.to_builtins(pod.spec)
         for edit in change.edits:
@@ -71,7 +75,10 @@ class Snapshot(GpuStack):
                 if place is None or place.target.ref != target.ref:
                     continue
                 inner = relative(edit.path, place.container) if place.exists else None
-                if inner and container["name"] in (_model_container(target, pod), place_name(target, place.container)):
+                if inner and container["name"] in (
+                    _model_container(target, pod),
+                    place_name(target, place.container),
+                ):
                     _merge_field(container, inner, edit)
                     return
         root = self.pod_spec_path(pod, target)
@@ -100,10 +107,17 @@ def place_name(target: Object, path: str) -> str:
 
 
 def _merge_field(raw: dict[str, Any], field: str, edit: Edit) -> None:
-    """Makes an edit in a pod, where the owner's value may be only a part of the pod's (KServe appends arguments)."""
+    """Makes an owner's edit in a pod.
+
+    The owner's value may be only a part of the pod's: KServe appends arguments, admission adds volumes.
+    """
     have = value_at(raw, field)
     after = edit.after
-    if isinstance(have, list) and isinstance(after, list) and all(isinstance(x, str) for x in (*have, *after)):
+    if (
+        isinstance(have, list)
+        and isinstance(after, list)
+        and all(isinstance(x, str) for x in (*have, *after))
+    ):
         old = edit.before if isinstance(edit.before, list) else []
         kept = have[: len(have) - len(old)] if not old or have[-len(old) :] == old else []
         after = [*kept, *after]
@@ -128,6 +142,8 @@ def _merge_into(container: dict[str, Any], entry: dict[str, Any]) -> None:
         if isinstance(have, dict) and isinstance(value, dict):
             container[key] = {**have, **value}
         elif isinstance(have, list) and isinstance(value, list):
-            container[key] = _merged_list(have, [], value) if key in ("env", "volumeMounts", "ports") else value
+            container[key] = (
+                _merged_list(have, [], value) if key in ("env", "volumeMounts", "ports") else value
+            )
         else:
             container[key] = value

@@ -1,5 +1,9 @@
-"""The catalogue: a function of the folder. A pattern is a package here; a fault is a module in it; nothing is listed."""
+"""The catalogue: a function of the folder.
 
+A pattern is a package here, a fault is a module in it; nothing is listed.
+"""
+
+import difflib
 import importlib
 import inspect
 import pkgutil
@@ -17,7 +21,10 @@ HEADINGS = ("What happens", "How it shows", "When we stay silent", "What we prop
 
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """One entry: its id, its name and category, its manual page (the package's docstring), and its faults by id."""
+    """One entry of the catalogue: its id, its title, its manual page and its faults by id.
+
+    The page is the docstring of the package.
+    """
 
     id: str
     title: str
@@ -46,7 +53,9 @@ def patterns() -> tuple[Pattern, ...]:
         page = inspect.cleandoc(module.__doc__ or "")
         title = page.splitlines()[0].split(":")[0] if page else package
         found.append(
-            Pattern(id=package.replace("_", "-"), title=title, page=page, faults=tuple(f for f in faults if f))
+            Pattern(
+                id=package.replace("_", "-"), title=title, page=page, faults=tuple(f for f in faults if f)
+            )
         )
     return tuple(found)
 
@@ -85,7 +94,9 @@ def fault_named(name: str) -> type[Fault]:
     """
     found = next((fault for fault in faults() if fault_id(fault) == name), None)
     if found is None:
-        raise UsageError(f"no fault is called `{name}`", f"`tillerman faults` lists them{_near(name, _fault_ids())}")
+        raise UsageError(
+            f"no fault is called `{name}`", f"`tillerman faults` lists them{_near(name, _fault_ids())}"
+        )
     return found
 
 
@@ -97,7 +108,9 @@ def pattern_named(name: str) -> Pattern:
     found = next((pattern for pattern in patterns() if pattern.id == name), None)
     if found is None:
         ids = [pattern.id for pattern in patterns()]
-        raise UsageError(f"no pattern is called `{name}`", f"`tillerman patterns` lists them{_near(name, ids)}")
+        raise UsageError(
+            f"no pattern is called `{name}`", f"`tillerman patterns` lists them{_near(name, ids)}"
+        )
     return found
 
 
@@ -106,8 +119,6 @@ def _fault_ids() -> list[str]:
 
 
 def _near(name: str, ids: list[str]) -> str:
-    import difflib
-
     close = difflib.get_close_matches(name, ids, n=1)
     return f"; did you mean `{close[0]}`?" if close else ""
 

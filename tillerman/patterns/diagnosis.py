@@ -1,4 +1,7 @@
-"""A diagnosis: every fault in a snapshot as findings, roots first, symptoms under the root that explains them."""
+"""A diagnosis: every fault in a snapshot as findings, roots first.
+
+Symptoms under the root that explains them.
+"""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -10,6 +13,7 @@ from tillerman.cluster.model import Ref
 from tillerman.cluster.snapshot import Snapshot
 from tillerman.errors import UsageError
 from tillerman.patterns.catalogue import faults
+from tillerman.patterns.consequences import Consequence, consequences
 from tillerman.patterns.fault import Certainty, Evidence, Fault, Severity, fault_id, pattern_id
 from tillerman.patterns.unrecognised import Unrecognised, unrecognised
 
@@ -18,7 +22,7 @@ _ORDER: dict[Severity, int] = {"critical": 0, "warning": 1, "info": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One fault found: the value every door shows. `changes` are those whose what-if the diagnosis bears out."""
+    """One fault found, as every door shows it; its `changes` are those that their what-if bears out."""
 
     id: str
     fault: str
@@ -69,11 +73,13 @@ def detect(cluster: Snapshot) -> tuple[Fault, ...]:
             found.setdefault(_id(fault), fault)
     for fault in unrecognised(cluster, tuple(found.values())):
         found.setdefault(_id(fault), fault)
+    for fault in consequences(cluster, tuple(found.values())):
+        found.setdefault(_id(fault), fault)
     return tuple(found.values())
 
 
 def _name(fault: Fault) -> str:
-    return fault.fault if isinstance(fault, Unrecognised) else fault_id(type(fault))
+    return fault.fault if isinstance(fault, Unrecognised | Consequence) else fault_id(type(fault))
 
 
 def _id(fault: Fault) -> str:
@@ -87,8 +93,10 @@ def _explanations(fault: Fault, found: Iterable[Fault]) -> tuple[str, ...]:
     return tuple(sorted(_id(cause) for cause in deepest))
 
 
-def _finding(cluster: Snapshot, fault: Fault, found: Sequence[Fault], explained_by: tuple[str, ...]) -> Finding:
-    pattern = fault.pattern if isinstance(fault, Unrecognised) else pattern_id(type(fault))
+def _finding(
+    cluster: Snapshot, fault: Fault, found: Sequence[Fault], explained_by: tuple[str, ...]
+) -> Finding:
+    pattern = fault.pattern if isinstance(fault, Unrecognised | Consequence) else pattern_id(type(fault))
     changes = fault.propose(cluster) if not explained_by and fault.severity != "info" else []
     borne_out = bool(changes) and bears_out(cluster, fault, changes, found)
     return Finding(
@@ -112,7 +120,8 @@ def _finding(cluster: Snapshot, fault: Fault, found: Sequence[Fault], explained_
 def bears_out(cluster: Snapshot, fault: Fault, changes: Iterable[Change], found: Iterable[Fault]) -> bool:
     """Whether the what-if of these changes is free of the fault and of anything that was not there before.
 
-    What the fault itself had explained (pods that were waiting or failing because of it) is history, not news.
+    What the fault itself had explained (pods that were waiting or failing because of it) is history, not
+    news.
     """
     try:
         after = cluster.with_changes(changes)
@@ -124,7 +133,7 @@ def bears_out(cluster: Snapshot, fault: Fault, changes: Iterable[Change], found:
     hurt = {ref.key for ref in fault.hurts}
     for one in detect(after):
         known = _id(one) in before and _id(one) != _id(fault)
-        history = isinstance(one, Unrecognised) and {ref.key for ref in one.hurts} <= hurt
+        history = isinstance(one, Unrecognised | Consequence) and {ref.key for ref in one.hurts} <= hurt
         if one.severity != "info" and not known and not history:
             return False
     return True

@@ -14,7 +14,10 @@ Certainty = Literal["proven", "likely"]
 
 
 class Layer(IntEnum):
-    """How deep a fault lies: a deeper one (smaller) can explain a shallower one about the same pods, never the reverse."""
+    """How deep a fault lies.
+
+    A deeper one (smaller) can explain a shallower one about the same pods, never the reverse.
+    """
 
     HARDWARE = 0
     GPU_STACK = 1
@@ -30,7 +33,10 @@ class Layer(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Where a person can look: `source` object, event, log or metric; `ref` names what; `path` a field, line or series."""
+    """Where a person can look: `source` object, event, log or metric; `ref` names what.
+
+    `path` a field, line or series.
+    """
 
     source: Literal["object", "event", "log", "metric"]
     ref: str
@@ -42,8 +48,9 @@ class Evidence:
 class Fault:
     """One occurrence of a bad state. A subclass adds its facts as fields, units in their names.
 
-    `subject` is the smallest thing a person would change; `hurts` names the pods and objects whose trouble this accounts
-    for: findings about nothing else hang under this one. `certainty` is `likely` where evidence is thin.
+    `subject` is the smallest thing a person would change; `hurts` names the pods and objects whose trouble
+    this accounts for: findings about nothing else hang under this one. `certainty` is `likely` where evidence
+    is thin.
     """
 
     layer: ClassVar[Layer]
@@ -68,7 +75,10 @@ class Fault:
         raise NotImplementedError
 
     def propose(self, cluster: Snapshot) -> list[Change]:
-        """The fewest edits that repair it, on the object a person would change; none where configuration cannot."""
+        """The fewest edits that repair it, on the object a person would change.
+
+        None where configuration cannot.
+        """
         return []
 
     def advice(self) -> list[str]:
@@ -76,8 +86,14 @@ class Fault:
         return []
 
     def explains(self, other: "Fault") -> bool:
-        """Whether another finding is an effect of this one: it lies shallower, and hurts nothing that this does not."""
-        if self is other or (self.layer, self.certainty != "proven") >= (other.layer, other.certainty != "proven"):
+        """Whether another finding is an effect of this one.
+
+        It lies shallower, and hurts nothing that this does not.
+        """
+        if self is other or (self.layer, self.certainty != "proven") >= (
+            other.layer,
+            other.certainty != "proven",
+        ):
             return False
         hurt = {ref.key for ref in self.hurts}
         return {ref.key for ref in other.hurts} <= hurt if other.hurts else other.subject.key in hurt

@@ -1,4 +1,7 @@
-"""What is broken and no fault recognises: found all the same, by layer, with the first telling line of its log."""
+"""What is broken and no fault recognises.
+
+Found all the same, by layer, with the first telling line of its log.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -75,7 +78,10 @@ def unrecognised(cluster: Snapshot, found: Iterable[Fault]) -> Iterator[Unrecogn
 
 
 def _stuck(cluster: Snapshot, pod: Pod, trouble: Trouble) -> bool:
-    """Whether this is a failure that lasts: waits get their time, Jobs their retries, controllers their replacements."""
+    """Whether this is a failure that lasts.
+
+    Waits get their time, Jobs their retries, controllers their replacements.
+    """
     age = cluster.age_s(pod.metadata.creation_timestamp) or 0.0
     if trouble.kind == "unschedulable":
         return age >= PENDING_S
@@ -90,7 +96,10 @@ def _stuck(cluster: Snapshot, pod: Pod, trouble: Trouble) -> bool:
 
 
 def _replaced(cluster: Snapshot, pod: Pod) -> bool:
-    """Whether something took the place of a pod that failed: its Job goes on or succeeded, its siblings serve."""
+    """Whether something took the place of a pod that failed.
+
+    Its Job goes on or succeeded, its siblings serve.
+    """
     owner = cluster.owner_of(pod)
     workload = cluster.workload_of(pod)
     if workload is None:
@@ -155,7 +164,9 @@ def _telling(cluster: Snapshot, pod: Pod, trouble: Trouble) -> tuple[str, tuple[
             telling = waiting.message
         if ended:
             code = f"exit {ended.exit_code} {ended.reason}".strip()
-            evidence.append(seen_object(pod.ref, f"status.containerStatuses[{trouble.container}].lastState", code))
+            evidence.append(
+                seen_object(pod.ref, f"status.containerStatuses[{trouble.container}].lastState", code)
+            )
         log = cluster.last_words(pod, trouble.container) if trouble.kind != "image" else None
         if log and log.telling:
             telling = telling or log.telling.text

@@ -1,19 +1,22 @@
 """A node has GPUs, but the kubelet hands out none: its device plugin is down, or found no devices.
 
 What happens
-The kubelet offers only what the device plugin registered and called healthy. When that pod cannot start or finds no driver,
-the node's GPUs vanish from `allocatable`. The node stays Ready, pods that run there keep their GPUs, new ones go nowhere.
+The kubelet offers only what the device plugin registered and called healthy. When that pod cannot start or
+finds no driver, the node's GPUs vanish from `allocatable`. The node stays Ready, pods that run there keep
+their GPUs, new ones go nowhere.
 
 How it shows
-`allocatable` of a GPU resource 0 or missing where capacity or the GPU labels count some; the device plugin's pod on that node
-missing, crash-looping or stuck in an init container; `Insufficient nvidia.com/gpu` for pods that would fit.
+`allocatable` of a GPU resource 0 or missing where capacity or the GPU labels count some; the device plugin's
+pod on that node missing, crash-looping or stuck in an init container; `Insufficient nvidia.com/gpu` for pods
+that would fit.
 
 When we stay silent
-The node is not Ready, cordoned, or younger than a usual node start; only some of its GPUs are missing (unhealthy devices are
-another fault); the GPUs are offered under another resource name (MIG, shared, DRA).
+The node is not Ready, cordoned, or younger than a usual node start; only some of its GPUs are missing
+(unhealthy devices are another fault); the GPUs are offered under another resource name (MIG, shared, DRA).
 
 What we propose
-The device plugin's configuration where it names one that does not exist; else advice: the driver, the runtime, the pod.
+The device plugin's configuration where it names one that does not exist; else advice: the driver, the
+runtime, the pod.
 
 Sources
 NVIDIA/k8s-device-plugin#58, #102, #285, #585; device plugin 0.20 and its config-manager.
@@ -29,7 +32,8 @@ from tillerman.cluster.objects import Object
 from tillerman.cluster.snapshot import Snapshot
 from tillerman.patterns.fault import Evidence, Fault, Layer, Severity, seen_event, seen_log, seen_object
 
-#: Drivers compile and plugins register within this time on a new node. Source: GPU operator documentation, "about 10 minutes".
+#: Drivers compile and plugins register within this time on a new node. Source: GPU operator documentation,
+#: "about 10 minutes".
 JOINING_S = 900
 
 
@@ -104,7 +108,10 @@ class AllocatableZero(Fault):
         ]
 
     def propose(self, cluster: Snapshot) -> list[Change]:
-        """The one configuration that shares no GPU, where the named one does not exist; with several, a person chooses."""
+        """The one configuration that shares no GPU, where the named one does not exist.
+
+        With several, a person chooses.
+        """
         policy = cluster.object_at(self.subject)
         if not self.config or policy is None or policy.kind != "ClusterPolicy":
             return []

@@ -1,24 +1,26 @@
 """The startup probe gives up while the model is still loading, so the server never gets ready.
 
 What happens
-The kubelet kills a container whose startup probe (or liveness probe, where there is no startup probe) has not succeeded
-within its budget. Engines open their port only after weights, compilation and graph capture: a budget shorter than that
-means the same load, killed at the same point, for ever.
+The kubelet kills a container whose startup probe (or liveness probe, where there is no startup probe) has not
+succeeded within its budget. Engines open their port only after weights, compilation and graph capture: a
+budget shorter than that means the same load, killed at the same point, for ever.
 
 How it shows
-Restarts at a constant interval equal to the budget; exit 137 or 143 with reason Error; `Startup probe failed` and `failed
-startup probe, will be restarted` events; a log that advances and never says that startup is complete.
+Restarts at a constant interval equal to the budget; exit 137 or 143 with reason Error; `Startup probe failed`
+and `failed startup probe, will be restarted` events; a log that advances and never says that startup is
+complete.
 
 When we stay silent
-The container ended by itself (exit 1) or was OOMKilled; it has completed a start within its budget since; the time it
-lived is unknown and no event names the probe; it lived for less or much longer than the budget.
+The container ended by itself (exit 1) or was OOMKilled; it has completed a start within its budget since; the
+time it lived is unknown and no event names the probe; it lived for less or much longer than the budget.
 
 What we propose
-A startup budget of twice the longest start that was measured, or of twice the time the killed server had, on the object
-that a person edits; where only a liveness probe kills, a startup probe with the same handler.
+A startup budget of twice the longest start that was measured, or of twice the time the killed server had, on
+the object that a person edits; where only a liveness probe kills, a startup probe with the same handler.
 
 Sources
-vllm-project/vllm#17386, vllm-project/aibrix#1054, kserve/kserve#5062, kserve/kserve#5063; kubelet prober 1.37.
+vllm-project/vllm#17386, vllm-project/aibrix#1054, kserve/kserve#5062, kserve/kserve#5063; kubelet prober
+1.37.
 """
 
 import math
@@ -35,11 +37,13 @@ from tillerman.cluster.quantity import duration
 from tillerman.cluster.snapshot import Snapshot
 from tillerman.patterns.fault import Evidence, Fault, Layer, outage, seen_event, seen_log, seen_object
 
-#: Twice what a start took: caches are cold on a new node, and storage is slower when several replicas load at once.
+#: Twice what a start took: caches are cold on a new node, and storage is slower when several replicas load at
+#: once.
 MARGIN = 2.0
 #: Restarts end this long after the budget at most: the last probe's timeout and the default grace period.
 SLACK_S = 60
-#: A container killed this much before its budget ended was not killed by this probe (kubelet starts its clock late).
+#: A container killed this much before its budget ended was not killed by this probe (kubelet starts its clock
+#: late).
 EARLY_S = 5
 #: SIGKILL, SIGTERM, and servers that shut down cleanly on SIGTERM.
 KILLED = (137, 143, 0)
@@ -175,7 +179,10 @@ def _killed_by(probe: Probe, lived_s: float | None, event: Event | None, exit_co
 
 
 def _needed_s(cluster: Snapshot, pod: Pod, container: str, lived_s: float) -> float:
-    """Seconds a start takes: the longest complete one measured among the owner's pods, at least what this one had."""
+    """Seconds a start takes.
+
+    The longest complete one measured among the owner's pods, at least what this one had.
+    """
     measured = [lived_s]
     for sibling in cluster.pods_of(cluster.owner_of(pod)):
         boot = boot_of(cluster.log(sibling, container), cluster.now)
