@@ -1,5 +1,6 @@
 """A diagnosis and a finding for people at a terminal."""
 
+import json
 from typing import Any
 
 from tillerman.cli.console import SEVERITY, say
@@ -122,9 +123,7 @@ def _change(change: Change) -> None:
 
 def value_text(value: Any) -> str:
     """A value of a manifest on one line: JSON, or a word for a field that is not there."""
-    import orjson
-
-    return "(not set)" if value is ABSENT else orjson.dumps(value).decode()
+    return "(not set)" if value is ABSENT else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _unseen(source: Source) -> None:

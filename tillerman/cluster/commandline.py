@@ -187,12 +187,8 @@ def with_new_flag(words: list[str], name: str, value: str) -> list[str]:
     for at, word in enumerate(words):
         begin = _STARTS.search(word)
         if begin and " " in word.strip():
-            line_end = _command_end(word, begin.end())
-            return [
-                *words[:at],
-                f"{word[:line_end].rstrip()} --{name} {value}{word[line_end:]}",
-                *words[at + 1 :],
-            ]
+            end = len(word[: _command_end(word, begin.end())].rstrip())
+            return [*words[:at], f"{word[:end]} --{name} {value}{word[end:]}", *words[at + 1 :]]
     return [*words, f"--{name}={value}"]
 
 

@@ -1,7 +1,7 @@
 """The contents of a snapshot and the look-ups on them: the lowest storey of `Snapshot`."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Literal, Protocol
@@ -27,6 +27,11 @@ class Source:
 class Metrics(Protocol):
     """Where series come from; an empty `Series` when none were seen."""
 
+    @property
+    def problems(self) -> Sequence[str]:
+        """What could not be read so far, one line each."""
+        ...
+
     def of_pod(self, namespace: str, pod: str) -> Series:
         """The scrapes of that pod's /metrics."""
         ...
@@ -38,6 +43,8 @@ class Metrics(Protocol):
 
 class NoMetrics:
     """The source of series where there are none."""
+
+    problems: Sequence[str] = ()
 
     def of_pod(self, namespace: str, pod: str) -> Series:
         """Always empty."""
@@ -66,6 +73,12 @@ class Index:
     def now(self) -> datetime:
         """The snapshot's instant: every age counts from it."""
         return self.source.taken_at
+
+    @property
+    def seen(self) -> Source:
+        """The source with all that could not be seen, what was found out while answering questions included."""
+        late = (*self.logs.problems, *self.metrics.problems)
+        return replace(self.source, not_seen=tuple(dict.fromkeys((*self.source.not_seen, *late))))
 
     def age_s(self, moment: datetime | None) -> float | None:
         """Seconds from a moment to the snapshot's instant, or None when the moment is unknown."""

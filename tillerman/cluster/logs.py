@@ -1,7 +1,7 @@
 """Logs of containers: bounded text, and the line that tells most."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -51,6 +51,8 @@ class Log:
     def find(self, pattern: str) -> Iterator[tuple[Line, re.Match[str]]]:
         """Lines that match, in order, with the match."""
         compiled = re.compile(pattern)
+        if not re.search(pattern, self.text, re.MULTILINE):
+            return
         for line in self.lines:
             found = compiled.search(line.text)
             if found:
@@ -104,6 +106,11 @@ def clock(line: Line, now: datetime) -> datetime | None:
 class Logs(Protocol):
     """Where logs come from: read when asked for, bounded, None when not seen."""
 
+    @property
+    def problems(self) -> Sequence[str]:
+        """What could not be read so far, or only in part, one line each."""
+        ...
+
     def read(self, namespace: str, pod: str, container: str, *, previous: bool = False) -> Log | None:
         """What that container prints now, or printed in its previous life."""
         ...
@@ -111,6 +118,8 @@ class Logs(Protocol):
 
 class NoLogs:
     """The source of logs where there are none."""
+
+    problems: Sequence[str] = ()
 
     def read(self, namespace: str, pod: str, container: str, *, previous: bool = False) -> Log | None:
         """Always None: nothing was seen."""

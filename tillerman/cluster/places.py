@@ -35,16 +35,8 @@ class Places(Placement):
         if container == STORAGE_INITIALIZER and (found := self._storage_container(pod)):
             return Place(target=found, pod="spec", container="spec.container")
         owner = self.object_at(self.owner_of(pod))
-        workload = self.workload_of(pod)
-        for target in (owner, workload):
-            if target is None:
-                continue
-            root = self.pod_spec_path(pod, target)
-            if root is not None:
-                return _container_place(target, root, pod, container)
-            if target is not workload and workload is not None and _rewrites_children(target):
-                return None
-        return None
+        root = self.pod_spec_path(pod, owner) if owner else None
+        return _container_place(owner, root, pod, container) if owner and root else None
 
     def pod_spec_path(self, pod: Pod, target: Object) -> str | None:
         """The path of the pod spec in an owner object, or None when it holds none for this pod."""
@@ -74,6 +66,30 @@ class Places(Placement):
         edit = Edit(path=path, before=place.target.value(path), after=value)
         return Change(target=place.target.ref, edits=(edit,), why=why)
 
+    def edit_each(
+        self, pod: Pod, container: str, block: str, values: Mapping[str, Any], why: str
+    ) -> Change | None:
+        """The change of several fields below one block of a container (`livenessProbe`, `resources`), in one change."""
+        place = self.place_of(pod, container)
+        if place is None:
+            return None
+        path = f"{place.container}.{block}"
+        if place.exists and (place.target.value(path) is not ABSENT or not block.endswith("Probe")):
+            fields = {f"{path}.{field}".replace(".[", "["): after for field, after in values.items()}
+            edits = tuple(
+                Edit(path=p, before=place.target.value(p), after=after) for p, after in fields.items()
+            )
+            return Change(target=place.target.ref, edits=edits, why=why)
+        first = next(iter(values))
+        whole = (
+            _inherited(pod, container, place, f"{block}.{first}", values[first])[1] if place.exists else {}
+        )
+        for field, after in values.items():
+            put_at(whole, field, after)
+        if not place.exists:
+            return _first_mention(place, container, block, whole, why)
+        return Change(target=place.target.ref, edits=(Edit(path=path, before=ABSENT, after=whole),), why=why)
+
     def edit_pod(self, pod: Pod, field: str, after: Any, why: str) -> Change | None:
         """The change of one field of the pod spec (`tolerations`), made where a person would make it."""
         place = self.place_of(pod, pod.spec.containers[0].name) if pod.spec.containers else None
@@ -89,11 +105,6 @@ class Places(Placement):
             return None
         found = self.all("ClusterStorageContainer")
         return next((item for item in found if item.name == "default"), found[0] if len(found) == 1 else None)
-
-
-def _rewrites_children(owner: Object) -> bool:
-    """Whether a custom owner keeps its children as it wants them: an edit of a child would not last."""
-    return owner.kind not in TEMPLATE_PATHS
 
 
 def _llm_path(pod: Pod) -> str:

@@ -60,8 +60,9 @@ class Snapshot(GpuStack):
 
         The same pod when the change does not reach it.
         """
-        raw: dict[str, Any] = msgspec.to_builtins(pod.spec)
-        before = msgspec.to_builtins(pod.spec)
+        text = msgspec.json.encode(pod.spec)
+        raw: dict[str, Any] = msgspec.json.decode(text)
+        before = msgspec.json.decode(text)
         for edit in change.edits:
             self._roll_out_edit(pod, target, edit, raw)
         if raw == before:

@@ -83,12 +83,13 @@ class Estate:
 
 def estate_of(cluster: Snapshot) -> Estate:
     """The estate in a snapshot: nodes and models by name, the stack in the order of its chain."""
+    models = _models(cluster)
     return Estate(
-        source=cluster.source,
+        source=cluster.seen,
         nodes=len(cluster.nodes),
         pods=len(cluster.pods),
         gpu_nodes=tuple(_gpu_node(cluster, node) for node in sorted(cluster.gpu_nodes, key=lambda n: n.name)),
-        models=_models(cluster),
+        models=models,
         stack=tuple(
             _part(role, workload)
             for role in get_args(Role)

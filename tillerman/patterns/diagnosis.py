@@ -62,7 +62,7 @@ def diagnose(cluster: Snapshot) -> Diagnosis:
     found = detect(cluster)
     explained = {_id(fault): _explanations(fault, found) for fault in found}
     built = [_finding(cluster, fault, found, explained[_id(fault)]) for fault in found]
-    return Diagnosis(source=cluster.source, findings=_ordered(built))
+    return Diagnosis(source=cluster.seen, findings=_ordered(built))
 
 
 def detect(cluster: Snapshot) -> tuple[Fault, ...]:
