@@ -66,7 +66,7 @@ def _about(cluster: Snapshot, target: str) -> set[Key]:
     """The object a target names, the pods it controls, and their owners."""
     parts = target.split("/")
     kind, *spaces, name = parts if len(parts) > 1 else ("", "")
-    if len(spaces) > 1 or not all(parts):
+    if not kind or len(spaces) > 1 or not all(parts):
         raise UsageError(
             f"`{target}` names no object", "write `Kind/namespace/name`, or `Kind/name` for a node"
         )
