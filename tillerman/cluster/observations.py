@@ -6,7 +6,7 @@ from functools import cached_property
 from tillerman.cluster.life import Trouble, trouble_of
 from tillerman.cluster.logs import Log
 from tillerman.cluster.metrics import Series
-from tillerman.cluster.model import Event, Pod, Ref
+from tillerman.cluster.model import Event, Node, Pod, Ref
 from tillerman.cluster.owners import Owners
 
 
@@ -76,6 +76,17 @@ class Observations(Owners):
             key: tuple(sorted(events.values(), key=lambda e: e.last_seen or floor))
             for key, events in found.items()
         }
+
+    def standing_s(self, item: Pod | Node) -> float:
+        """Seconds since the earliest moment known of a pod or node; 0 when none is.
+
+        Creation alone would not do: an object that was restored is created anew with the status it had.
+        """
+        moments = [item.metadata.creation_timestamp, *(c.last_transition_time for c in item.status.conditions)]
+        if isinstance(item, Pod):
+            moments.append(item.status.start_time)
+        known = [moment for moment in moments if moment]
+        return (self.now - min(known)).total_seconds() if known else 0.0
 
     def scheduling_message(self, pod: Pod) -> str:
         """What the scheduler last said about an unscheduled pod.

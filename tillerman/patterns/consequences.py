@@ -1,4 +1,4 @@
-"""What findings lead to: services whose pods wait or fail because of a cause that lies elsewhere, as symptoms of it."""
+"""What findings lead to: services whose pods wait or fail because of a cause that lies elsewhere."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -15,6 +15,7 @@ from tillerman.errors import UsageError
 from tillerman.patterns.catalogue import faults
 from tillerman.patterns.consequences import Consequence, consequences
 from tillerman.patterns.fault import Certainty, Evidence, Fault, Severity, fault_id, pattern_id
+from tillerman.patterns.unready import unready
 from tillerman.patterns.unrecognised import Unrecognised, unrecognised
 
 _ORDER: dict[Severity, int] = {"critical": 0, "warning": 1, "info": 2}
@@ -71,10 +72,9 @@ def detect(cluster: Snapshot) -> tuple[Fault, ...]:
     for kind in faults():
         for fault in kind.detect(cluster):
             found.setdefault(_id(fault), fault)
-    for fault in unrecognised(cluster, tuple(found.values())):
-        found.setdefault(_id(fault), fault)
-    for fault in consequences(cluster, tuple(found.values())):
-        found.setdefault(_id(fault), fault)
+    for more in (unready, unrecognised, consequences):
+        for fault in more(cluster, tuple(found.values())):
+            found.setdefault(_id(fault), fault)
     return tuple(found.values())
 
 

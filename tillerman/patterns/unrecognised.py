@@ -47,7 +47,7 @@ class Unrecognised(Fault):
 
     def summary(self) -> str:
         """What state it is in, and the line that tells most."""
-        count = f"{self.pods} pod{'s' if self.pods > 1 else ''}"
+        count = f"{self.pods} pod{'s' if self.pods != 1 else ''}"
         return f"{count} {self.what}" + (f": {self.telling}" if self.telling else "; nothing seen says why")
 
     def explain(self) -> list[str]:
@@ -56,10 +56,14 @@ class Unrecognised(Fault):
 
     def advice(self) -> list[str]:
         """How to look further."""
-        ref, space = self.hurts[0], f"-n {self.subject.namespace} " if self.subject.namespace else ""
+        space = f"-n {self.subject.namespace} " if self.subject.namespace else ""
+        pod = next((ref for ref in self.hurts if ref.kind == "Pod"), None)
+        if pod is None or self.subject.kind == "Node":
+            what = f"{self.subject.kind.lower()} {self.subject.name}"
+            return [f"`kubectl {space}describe {what}` shows its conditions and events"]
         return [
-            f"`kubectl {space}describe pod {ref.name}` shows its events",
-            f"`kubectl {space}logs {ref.name} --all-containers --previous` shows its last words",
+            f"`kubectl {space}describe pod {pod.name}` shows its events",
+            f"`kubectl {space}logs {pod.name} --all-containers --previous` shows its last words",
         ]
 
 
@@ -82,9 +86,9 @@ def _stuck(cluster: Snapshot, pod: Pod, trouble: Trouble) -> bool:
 
     Waits get their time, Jobs their retries, controllers their replacements.
     """
-    age = cluster.age_s(pod.metadata.creation_timestamp) or 0.0
+    age = cluster.standing_s(pod)
     if trouble.kind == "unschedulable":
-        return age >= PENDING_S
+        return age >= PENDING_S and not cluster.node_coming(pod)
     if trouble.kind in ("failed", "evicted", "rejected"):
         return not _replaced(cluster, pod)
     if trouble.kind == "crash-looping" and trouble.status and trouble.status.restart_count < REPEATED:
@@ -135,7 +139,7 @@ def _finding(cluster: Snapshot, owner: Ref, kind: str, pods: list[tuple[Pod, Tro
     what = f"{_WHAT[kind]} `{trouble.container}`" if trouble.container else _WHAT[kind]
     if restarts:
         what += f", {restarts} restart{'s' if restarts > 1 else ''}"
-    elif age := cluster.age_s(pod.metadata.creation_timestamp):
+    elif age := cluster.standing_s(pod):
         what += f" since {duration(age)}"
     name, pattern = _NAMES[kind]
     return Unrecognised(

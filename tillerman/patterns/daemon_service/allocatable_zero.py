@@ -139,7 +139,7 @@ class AllocatableZero(Fault):
 
 def _lost(cluster: Snapshot, node: Node) -> bool:
     """Whether all GPUs of a working node are missing from what the kubelet offers."""
-    old = (cluster.age_s(node.metadata.creation_timestamp) or JOINING_S) >= JOINING_S
+    old = cluster.standing_s(node) >= JOINING_S
     offered = any(cluster.allocatable_gpus(node).values())
     slices = any(s.text("spec.nodeName") == node.name for s in cluster.all("ResourceSlice"))
     return node.ready and not node.spec.unschedulable and old and not offered and not slices
