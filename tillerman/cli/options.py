@@ -14,6 +14,7 @@ import typer
 from tillerman.errors import UsageError
 
 if TYPE_CHECKING:
+    from tillerman.cluster.live import Options
     from tillerman.cluster.snapshot import Snapshot
     from tillerman.cluster.write import Written
 
@@ -37,6 +38,12 @@ ContextOption = Annotated[
         metavar="NAME",
         help="Read a live cluster by its kubeconfig context.",
         rich_help_panel=FROM,
+    ),
+]
+KubeconfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "--kubeconfig", metavar="FILE", help="The kubeconfig to take contexts from.", rich_help_panel=FROM
     ),
 ]
 NamespaceOption = Annotated[
@@ -68,6 +75,7 @@ class From:
     snapshot: str | None = None
     demo: bool = False
     context: str | None = None
+    kubeconfig: str | None = None
     namespaces: tuple[str, ...] = ()
     prometheus: str | None = None
 
@@ -76,6 +84,7 @@ def chosen_by(
     snapshot: SnapshotOption = None,
     demo: DemoOption = False,
     context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
     namespace: NamespaceOption = None,
     prometheus: PrometheusOption = None,
 ) -> From:
@@ -83,14 +92,16 @@ def chosen_by(
 
     Raises: UsageError when they name more than one.
     """
-    if sum((snapshot is not None, demo, context is not None)) > 1:
+    if sum((snapshot is not None, demo, bool(context or kubeconfig))) > 1:
         raise UsageError(
-            "more than one cluster is named", "give one of `--snapshot`, `--demo` and `--context`"
+            "more than one cluster is named",
+            "give one of `--snapshot`, `--demo` and `--context` or `--kubeconfig`",
         )
     return From(
         snapshot=str(RECORDED) if demo else snapshot,
         demo=demo,
         context=context,
+        kubeconfig=kubeconfig,
         namespaces=tuple(namespace or ()),
         prometheus=prometheus,
     )
@@ -131,9 +142,19 @@ def read(chosen: From) -> "Snapshot":
             return directory.read(chosen.snapshot, name="the recorded cluster" if chosen.demo else "")
     from tillerman.cluster import live
 
-    asked = live.Options(context=chosen.context, namespaces=chosen.namespaces, prometheus=chosen.prometheus)
     with progress("reading the cluster") as say:
-        return live.read(asked, say)
+        return live.read(_live(chosen), say)
+
+
+def _live(chosen: From) -> "Options":
+    from tillerman.cluster import live
+
+    return live.Options(
+        context=chosen.context,
+        kubeconfig=chosen.kubeconfig,
+        namespaces=chosen.namespaces,
+        prometheus=chosen.prometheus,
+    )
 
 
 def write(chosen: From, directory: str, *, force: bool) -> "Written":
@@ -142,11 +163,9 @@ def write(chosen: From, directory: str, *, force: bool) -> "Written":
     Raises: TillermanError as the live adapter does; UsageError when the directory is in use.
     """
     from tillerman.cluster import live
-    from tillerman.cluster import write as writer
 
-    asked = live.Options(context=chosen.context, namespaces=chosen.namespaces, prometheus=chosen.prometheus)
     with progress(f"writing {directory}") as say:
-        return writer.write(asked, directory, say, force=force)
+        return live.write(_live(chosen), directory, say, force=force)
 
 
 class Progress:

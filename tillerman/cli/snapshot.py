@@ -12,7 +12,7 @@ OutArgument = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an older snapshot in that directory.")]
 
 
-@options.choosing("context", "namespace", "prometheus")
+@options.choosing("context", "kubeconfig", "namespace", "prometheus")
 def snapshot(
     chosen: options.From,
     output: OutArgument,
