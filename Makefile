@@ -20,6 +20,7 @@ $(STAMP): uv.lock
 fix: setup
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+	-UPDATE_SURFACE=1 $(BIN)/pytest -q --no-summary tests/cli/test_surface.py tests/cli/test_readme.py
 
 check: setup
 	$(BIN)/ruff format --check
