@@ -120,3 +120,4 @@ class PodSpec(Typed, frozen=True):
     restart_policy: str = "Always"
     termination_grace_period_seconds: int = 30
     host_network: bool = False
+    host_ipc: bool = msgspec.field(name="hostIPC", default=False)
