@@ -174,6 +174,23 @@ def test_objects_are_there_with_their_status(control_plane: ControlPlane) -> Non
     assert client.get("v1", "Service", "llm", "recorded")["spec"]["clusterIP"].startswith("10.96.")
 
 
+def test_newer_form_of_an_event_is_taken(control_plane: ControlPlane) -> None:
+    old = event()
+    newer = {
+        "apiVersion": "events.k8s.io/v1",
+        **{key: old[key] for key in ("kind", "metadata", "type", "reason")},
+        "note": old["message"],
+        "regarding": old["involvedObject"],
+        "deprecatedCount": old["count"],
+        "deprecatedLastTimestamp": old["lastTimestamp"],
+    }
+    assert load_objects(control_plane.admin, [newer]).refused == []
+    live = control_plane.admin.get("v1", "Event", "llm-1-x.1", "recorded")
+    assert {key: live[key] for key in ("message", "count", "lastTimestamp")} == {
+        key: old[key] for key in ("message", "count", "lastTimestamp")
+    }
+
+
 def test_exact_load_keeps_identity_and_age(control_plane: ControlPlane) -> None:
     loaded = control_plane.load(recorded())
     assert loaded.refused == []
@@ -182,6 +199,7 @@ def test_exact_load_keeps_identity_and_age(control_plane: ControlPlane) -> None:
     kept = ("uid", "generation", "creationTimestamp")
     assert {key: live["metadata"][key] for key in kept} == {key: wanted[key] for key in kept}
     child = control_plane.admin.get("v1", "Pod", "llm-1-x", "recorded")
+    assert child["status"] == pod()["status"]
     assert child["metadata"]["ownerReferences"][0]["uid"] == OLD["replica-set"]
 
 

@@ -33,9 +33,9 @@ class ControlPlane:
     processes: Processes
     speed: float = 1.0
     recordings: Path | None = None
-    tokens: dict[str, str] = field(default_factory=dict)
-    ca: str = ""
-    admin: Client = field(init=False)
+    tokens: dict[str, str] = field(default_factory=dict, repr=False)
+    ca: str = field(default="", repr=False)
+    admin: Client = field(init=False, repr=False)
 
     @property
     def url(self) -> str:
@@ -81,7 +81,7 @@ class ControlPlane:
 
         `exact` needs a control plane that was started `as_recorded`.
         """
-        loaded = load_objects(self.admin, objects)
+        loaded = load_objects(self.admin, objects, with_status=not exact)
         if exact:
             etcd.restore(self.ports.etcd, loaded)
         return loaded

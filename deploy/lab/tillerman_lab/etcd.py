@@ -2,16 +2,19 @@
 
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 
 from .addresses import LOOPBACK
+from .crds import CRD
 from .load import Loaded
 
 PREFIX = b"/registry/"
 PAGE = 500
 NOT_STORED = ("resourceVersion", "selfLink")
+Object = dict[str, Any]
 
 
 def restore(port: int, loaded: Loaded) -> None:
@@ -21,28 +24,35 @@ def restore(port: int, loaded: Loaded) -> None:
     an API server that stores JSON. Watches see one more change, as with any other write.
     """
     with httpx.Client(base_url=f"http://{LOOPBACK}:{port}", trust_env=False, timeout=30) as http:
-        keys = _keys_by_uid(http)
+        stored = dict(_stored(http))
         for recorded, uid in loaded.created:
-            if uid in keys and recorded["metadata"].get("uid"):
-                meta = {key: value for key, value in recorded["metadata"].items() if key not in NOT_STORED}
-                value = json.dumps({**recorded, "metadata": meta}).encode()
-                _call(http, "put", {"key": _text(keys[uid]), "value": _text(value)})
+            if uid in stored and recorded["kind"] != CRD:
+                key, made = stored[uid]
+                value = json.dumps(_as_recorded(made, recorded)).encode()
+                _call(http, "put", {"key": _text(key), "value": _text(value)})
 
 
-def _keys_by_uid(http: httpx.Client) -> dict[str, bytes]:
-    """The key of every stored JSON object, by its uid."""
-    found: dict[str, bytes] = {}
+def _as_recorded(made: Object, recorded: Object) -> Object:
+    """The recorded object, with what its metadata does not say taken from the object that the server made."""
+    meta = {key: value for key, value in made["metadata"].items() if key != "managedFields"}
+    meta |= {key: value for key, value in recorded["metadata"].items() if key not in NOT_STORED}
+    return {**recorded, "metadata": meta}
+
+
+def _stored(http: httpx.Client) -> Iterator[tuple[str, tuple[bytes, Object]]]:
+    """The uid, the key and the object, of everything that is stored as JSON."""
     start, end = PREFIX, PREFIX[:-1] + b"0"
     while True:
         page = _call(http, "range", {"key": _text(start), "range_end": _text(end), "limit": PAGE})
-        stored = page.get("kvs", [])
-        for each in stored:
-            key, value = base64.b64decode(each["key"]), base64.b64decode(each["value"])
+        found = page.get("kvs", [])
+        for each in found:
+            value = base64.b64decode(each["value"])
             if value.startswith(b"{"):
-                found[json.loads(value)["metadata"].get("uid", "")] = key
+                made = json.loads(value)
+                yield made["metadata"].get("uid", ""), (base64.b64decode(each["key"]), made)
         if not page.get("more"):
-            return found
-        start = base64.b64decode(stored[-1]["key"]) + b"\0"
+            return
+        start = base64.b64decode(found[-1]["key"]) + b"\0"
 
 
 def _call(http: httpx.Client, verb: str, body: dict[str, Any]) -> dict[str, Any]:

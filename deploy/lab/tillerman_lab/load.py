@@ -1,5 +1,6 @@
 """Putting recorded objects into an API server, with their status: a cluster on disk becomes a live one."""
 
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ SERVER_OWNED = (
 )
 RANKS = {"Namespace": 0, CRD: 1, "PersistentVolume": 3, "EndpointSlice": 3, "Endpoints": 3, "Event": 4}
 SERVED_WITHIN_S = 30
+LABEL = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,11 @@ class Loaded:
 
     @property
     def uids(self) -> dict[str, str]:
-        """New uids by recorded ones."""
+        """The uids given at creation, by recorded ones."""
         return {old["metadata"]["uid"]: new for old, new in self.created if old["metadata"].get("uid")}
 
 
-def load_objects(client: Client, objects: Iterable[Object]) -> Loaded:
+def load_objects(client: Client, objects: Iterable[Object], with_status: bool = True) -> Loaded:
     """Create objects of any kind as they were recorded, `kind: List` included, then set their status.
 
     Namespaces that nobody recorded are made first, and CRDs that accept anything for kinds that the server
@@ -59,39 +61,51 @@ def load_objects(client: Client, objects: Iterable[Object]) -> Loaded:
     creation and deletion; `ControlPlane.load` keeps those too.
     """
     ordered = _ordered([_with_meta(each) for each in _flat(objects)])
-    loaded = Loaded()
+    loaded, uids = Loaded(), dict[str, str]()
     _serve_unknown_kinds(client, ordered)
     for each in _missing_namespaces(ordered):
         client.ensure(each)
     for recorded in ordered:
         meta = recorded["metadata"]
         try:
-            loaded.created.append((recorded, _load_one(client, recorded, loaded.uids)))
+            made = client.ensure(creatable(_renamed(recorded, uids)))
+            if with_status:
+                _set_status(client, made, _renamed(recorded.get("status"), uids))
+            loaded.created.append((recorded, made["metadata"]["uid"]))
+            if meta.get("uid"):
+                uids[meta["uid"]] = made["metadata"]["uid"]
         except ApiError as error:
             name = meta.get("name", "")
             loaded.refused.append(Refusal(recorded["kind"], meta.get("namespace", ""), name, str(error)))
     return loaded
 
 
-def _load_one(client: Client, recorded: Object, uids: dict[str, str]) -> str:
-    """Create or replace one object, set its status, and give its new uid."""
-    wanted = creatable(_renamed(recorded, uids))
-    resource = client.resource(wanted["apiVersion"], wanted["kind"])
-    made = client.ensure(wanted)
-    if recorded.get("status") and "status" in resource.subresources and recorded["kind"] != CRD:
-        status = {**made, "status": _renamed(recorded["status"], uids)}
-        client.call("PUT", f"{client.path_of(made)}/status", status)
-    return str(made["metadata"]["uid"])
+def _set_status(client: Client, made: Object, status: Any) -> None:
+    resource = client.resource(made["apiVersion"], made["kind"])
+    if status and "status" in resource.subresources and made["kind"] != CRD:
+        client.call("PUT", f"{client.path_of(made)}/status", {**made, "status": status})
 
 
 def creatable(recorded: Object) -> Object:
-    """A recorded object without what only the server may set, so that it can be created again."""
+    """A recorded object without what only the server may set, so that it can be created again.
+
+    Left out as well: label values that no server takes, which hand-made records have.
+    """
     if recorded["kind"] == CRD:
         return stripped(recorded)
     meta = {key: value for key, value in recorded["metadata"].items() if key not in SERVER_OWNED}
+    if meta.get("labels"):
+        meta["labels"] = {key: value for key, value in meta["labels"].items() if LABEL.fullmatch(str(value))}
     wanted = {**recorded, "metadata": meta}
+    if recorded["apiVersion"] == "events.k8s.io/v1":
+        return _core_event(wanted)
     adapt = _ADAPTED.get(recorded["kind"])
     return {**wanted, "spec": adapt(wanted["spec"])} if adapt and "spec" in wanted else wanted
+
+
+def _core_event(event: Object) -> Object:
+    """The event in the older form: in the newer one, only who reports it may say how often and since when."""
+    return {_CORE_EVENT.get(key, key): value for key, value in event.items()} | {"apiVersion": "v1"}
 
 
 def _service(spec: Object) -> Object:
@@ -120,6 +134,15 @@ def _pod(spec: Object) -> Object:
     return {key: value for key, value in spec.items() if key != "ephemeralContainers"}
 
 
+_CORE_EVENT = {
+    "note": "message",
+    "regarding": "involvedObject",
+    "reportingController": "reportingComponent",
+    "deprecatedSource": "source",
+    "deprecatedFirstTimestamp": "firstTimestamp",
+    "deprecatedLastTimestamp": "lastTimestamp",
+    "deprecatedCount": "count",
+}
 _ADAPTED = {"Service": _service, "Job": _job, "Pod": _pod}
 
 
