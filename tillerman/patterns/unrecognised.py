@@ -3,6 +3,7 @@
 Found all the same, by layer, with the first telling line of its log.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -94,9 +95,19 @@ def _stuck(cluster: Snapshot, pod: Pod, trouble: Trouble) -> bool:
     if trouble.kind == "crash-looping" and trouble.status and trouble.status.restart_count < REPEATED:
         return not trouble.status.ready and age >= PENDING_S
     if trouble.kind == "not-ready":
+        if _follower(cluster, pod, trouble):
+            return False
         ready = pod.condition("Ready")
         return (cluster.age_s(ready.last_transition_time if ready else None) or 0.0) >= NOT_READY_S
     return age >= NOT_READY_S if trouble.kind == "creating" else trouble.failing
+
+
+def _follower(cluster: Snapshot, pod: Pod, trouble: Trouble) -> bool:
+    """Whether a pod waits for leadership while a sibling leads: endpoint pickers call followers not ready."""
+    container = pod.container(trouble.container)
+    words = (*container.command, *container.args) if container else ()
+    electing = any(re.search(r"leader-elect(?:ion)?(?:$|=true)", word) for word in words)
+    return electing and any(sibling.ready for sibling in cluster.pods_of(cluster.owner_of(pod)))
 
 
 def _replaced(cluster: Snapshot, pod: Pod) -> bool:
