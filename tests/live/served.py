@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -110,6 +110,10 @@ class Served:
         """The server's clock: the snapshot's moment."""
         return datetime.fromisoformat(str(ryaml.loads((self.root / "snapshot.yaml").read_text())["taken_at"]))
 
+    def moves_to(self, moment_s: float) -> None:
+        """Sets the server's clock."""
+        self.taken_at = datetime.fromtimestamp(moment_s, UTC)
+
     @cached_property
     def manifests(self) -> list[Manifest]:
         """Every object of the directory, as written there."""
@@ -187,7 +191,7 @@ class Served:
         return b"".join(lines)[: int(query.get("limitBytes", 1 << 40))]
 
     def scrape(self, namespace: str, pod: str, port: int) -> bytes | None:
-        """The next scrape of a pod, the last one for ever (a DCGM exporter's are its node's), or None."""
+        """The next scrape of a pod, in a circle (a DCGM exporter's are its node's), or None."""
         if self.ports.get(pod, port) != port:
             return None
         folder = self.root / "metrics" / namespace / pod
@@ -199,7 +203,7 @@ class Served:
             return None
         with self.lock:
             turn = self.scrapes[pod] = self.scrapes.get(pod, 0) + 1
-        return found[min(turn, len(found)) - 1].read_bytes()
+        return found[(turn - 1) % len(found)].read_bytes()
 
 
 def _flat(document: Manifest) -> list[Manifest]:

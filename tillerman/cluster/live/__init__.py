@@ -9,16 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tillerman.cluster.live.background import Background
-from tillerman.cluster.live.podlogs import Which, server_logs, troubled_logs
+from tillerman.cluster.live.podlogs import lasting_logs
 from tillerman.cluster.live.session import Options, Progress, Session, silent
 from tillerman.cluster.snapshot import Snapshot
 from tillerman.cluster.write import Folder, Written
 
 __all__ = ["Options", "Written", "read", "write"]
-
-#: Logs that are written down, for who reads the directory cannot ask for more.
-MOST_TROUBLED = 256
-MOST_SERVERS = 256
 
 
 def read(options: Options, progress: Progress | None = None) -> Snapshot:
@@ -52,20 +48,5 @@ def write(
         background = Background()
         closing.callback(background.close)
         session = Session(background=background, progress=progress or silent, keep=True)
-        reading = background.run(session.read(options, _written_logs))
-    folder.begin()
-    for listed in reading.lists:
-        for page in listed.pages:
-            folder.add_page(listed.resource.title, page)
-    for which, log in reading.logs.known.items():
-        if log:
-            folder.add_log(which, log.text)
-    for whose, at_s, text in reading.scraped.texts():
-        folder.add_scrape(whose, at_s, text)
-    return folder.finish(reading.snapshot.source)
-
-
-def _written_logs(snapshot: Snapshot) -> list[Which]:
-    return list(
-        dict.fromkeys([*troubled_logs(snapshot, MOST_TROUBLED), *server_logs(snapshot, MOST_SERVERS)])
-    )
+        reading = background.run(session.read(options, lasting_logs))
+    return reading.write_to(folder)

@@ -18,6 +18,8 @@ from tillerman.errors import ClusterError
 TAIL_LINES = 4000
 #: Containers whose logs are read at once; all others wait until somebody asks.
 MOST_WARM = 64
+#: Containers in trouble, and model servers, whose logs are written down for a reader who cannot ask.
+MOST_WRITTEN = 256
 #: Bytes of a tail that show where it begins: more than one line, less than chance repeats.
 _SEAM = 512
 #: Said of a container that has not started, of a life that was never lived, of a pod that is gone.
@@ -125,12 +127,11 @@ def troubled_logs(snapshot: Snapshot, most: int = MOST_WARM) -> list[Which]:
     return list(dict.fromkeys(chain.from_iterable([group for group in wanted if group][:most])))
 
 
-def server_logs(snapshot: Snapshot, most: int) -> list[Which]:
-    """The logs of the model servers, as far as they run."""
-    found = [
-        Which(s.pod.namespace, s.pod.name, s.container.name) for s in snapshot.servers if s.pod.status.pod_ip
-    ]
-    return found[:most]
+def lasting_logs(snapshot: Snapshot) -> list[Which]:
+    """The logs to write down: of containers in trouble, and of the model servers that run."""
+    running = [s for s in snapshot.servers if s.pod.status.pod_ip][:MOST_WRITTEN]
+    servers = [Which(s.pod.namespace, s.pod.name, s.container.name) for s in running]
+    return list(dict.fromkeys([*troubled_logs(snapshot, MOST_WRITTEN), *servers]))
 
 
 def _logs_of(snapshot: Snapshot, pod: Pod, trouble: Trouble) -> Iterator[Which]:

@@ -15,6 +15,7 @@ from tillerman.cluster.live.podlogs import PodLogs, Which, troubled_logs
 from tillerman.cluster.live.prometheus import address, read_prometheus
 from tillerman.cluster.live.scrapes import Scraped, scrape_twice, targets
 from tillerman.cluster.snapshot import Snapshot
+from tillerman.cluster.write import Folder, Written
 from tillerman.errors import UsageError
 
 Progress = Callable[[str], None]
@@ -44,6 +45,22 @@ class Reading:
     lists: tuple[Listed, ...]
     logs: PodLogs
     scraped: Scraped
+
+    def write_to(self, folder: Folder) -> Written:
+        """Writes all of it into a snapshot directory.
+
+        Raises: UsageError when it cannot be written.
+        """
+        folder.begin()
+        for listed in self.lists:
+            for page in listed.pages:
+                folder.add_page(listed.resource.title, page)
+        for which, log in self.logs.known.items():
+            if log:
+                folder.add_log(which, log.text)
+        for whose, at_s, text in self.scraped.texts():
+            folder.add_scrape(whose, at_s, text)
+        return folder.finish(self.snapshot.source)
 
 
 @dataclass(kw_only=True)
