@@ -54,7 +54,8 @@ def start(
 
 
 def _run(speed: float, ports: int, empty: bool) -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     started = time.monotonic()
     try:
         with running_lab(base=ports, exact=True, speed=speed, with_estate=not empty, say=say) as lab:

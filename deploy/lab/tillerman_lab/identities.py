@@ -28,7 +28,7 @@ def read_tokens(path: Path) -> dict[str, str]:
 def roles(custom: dict[str, set[str]]) -> list[Object]:
     """The roles and bindings: `reader` reads all but secrets, `writer` also patches what serves models.
 
-    Kubernetes' own `view` says nothing about nodes and about custom resources, so these name them.
+    Kubernetes' own `view` says nothing of what has no namespace and of custom resources, so these name them.
     """
     reading = [
         _rule(
@@ -44,7 +44,11 @@ def roles(custom: dict[str, set[str]]) -> list[Object]:
         _rule("storage.k8s.io", "storageclasses", "csinodes"),
         _rule("resource.k8s.io", "*"),
         _rule("scheduling.k8s.io", "priorityclasses"),
+        _rule("node.k8s.io", "runtimeclasses"),
+        _rule("rbac.authorization.k8s.io", "roles", "rolebindings", "clusterroles", "clusterrolebindings"),
+        _rule("admissionregistration.k8s.io", "*"),
         _rule("apiextensions.k8s.io", "customresourcedefinitions"),
+        _rule("apiregistration.k8s.io", "apiservices"),
         *(_rule(group, *sorted(plurals)) for group, plurals in sorted(custom.items())),
     ]
     serving = "inferenceservices", "llminferenceservices"

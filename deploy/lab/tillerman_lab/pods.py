@@ -97,5 +97,7 @@ async def _engine(pod: Object, container: Object, method: str, path: str, query:
 
 
 async def _plain(pod: Object, container: Object, method: str, path: str, query: dict[str, str]) -> Answer:
-    """Any other server: it is healthy and has nothing to tell."""
+    """Any other server: it is healthy and has nothing to tell; an endpoint picker asks who wants to know."""
+    if path == "/metrics" and "/app/epp" in container.get("command", []):
+        return Answer(401, "Unauthorized\n")
     return Answer(200) if path in ("/health", "/healthz", "/readyz") else Answer(404, "404 page not found\n")

@@ -19,7 +19,7 @@ class Answer:
 
 Handler = Callable[[str, str, dict[str, str]], Awaitable[Answer]]
 """Method, path and query parameters to an answer."""
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
+_REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed"}
 
 
 async def serve(handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
