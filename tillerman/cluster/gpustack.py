@@ -7,7 +7,7 @@ from typing import Literal
 
 from tillerman.cluster.model import Node, Pod
 from tillerman.cluster.objects import Object
-from tillerman.cluster.placement import unmatched
+from tillerman.cluster.placement import gpus_of, unmatched
 from tillerman.cluster.servers import Servers
 
 Role = Literal[
@@ -21,6 +21,7 @@ Role = Literal[
     "validator",
     "mig-manager",
     "dra-driver",
+    "gpu-operator",
 ]
 
 #: How each part is recognised in a workload's name or its images: GPU operator, plain charts, GKE, AKS, EKS,
@@ -38,11 +39,58 @@ _ROLES: tuple[tuple[Role, str], ...] = (
     ("driver", r"nvidia-driver|driver-daemonset|driver-installer"),
     ("nfd-worker", r"nfd-worker|node-feature-discovery-worker"),
     ("nfd-master", r"nfd-master|node-feature-discovery-master"),
+    ("gpu-operator", r"^gpu-operator$"),
 )
+
+
+MACHINE_TYPE = "node.kubernetes.io/instance-type"
+#: Label and taint keys that only nodes with GPUs have. Sources: NFD 0.19, GPU operator 26.7, GKE, EKS, AKS.
+_GPU_SIGN = re.compile(
+    r"^(?:nvidia|amd)\.com/gpu(?:\.present|\.count|\.product)?$|^nvidia\.com/gpu\.deploy\.|/pci-(?:\w+_)?10de\.present$"
+    r"|/gke-accelerator$|/instance-gpu-count$|^k8s\.amazonaws\.com/accelerator$|^kubernetes\.azure\.com/accelerator$"
+)
+
+
+#: A GPU node from the cloud is there within this time, its driver and device plugin included; longer means
+#: that it did not come. Source: GPU operator documentation ("about 10 minutes") after a machine's own start.
+NODE_START_S = 1200
+
+#: Event reasons of cluster-autoscaler and Karpenter for a pod that gets a new node.
+_SCALES_UP = ("TriggeredScaleUp", "Nominated")
 
 
 class GpuStack(Servers):
     """Questions about the GPU daemon stack."""
+
+    def looks_like_gpu(self, node: Node) -> bool:
+        """Whether anything says that a node has GPUs: capacity, labels, taints, machines of its type."""
+        if self.gpus_in(node) or any(_GPU_SIGN.search(taint.key) for taint in node.spec.taints):
+            return True
+        if any(_GPU_SIGN.search(key) and value != "false" for key, value in node.labels.items()):
+            return True
+        return node.labels.get(MACHINE_TYPE, "") in self._gpu_machines
+
+    @cached_property
+    def _gpu_machines(self) -> frozenset[str]:
+        """The cloud machine types of nodes with GPUs (on bare metal the label says `k3s` or the like)."""
+        types = {node.labels.get(MACHINE_TYPE, "") for node in self.gpu_nodes}
+        return frozenset(name for name in types if re.search(r"\d.*[._-]|[._-].*\d", name))
+
+    def node_coming(self, pod: Pod) -> bool:
+        """Whether a node for a pod is on its way.
+
+        An autoscaler lately said that it adds one and has not said no since, or a GPU node has just joined.
+        """
+        said = self.events_about(pod.ref, *_SCALES_UP, "NotTriggerScaleUp", "FailedScaleUp")
+        if said and said[-1].reason in _SCALES_UP and (self.age_s(said[-1].last_seen) or 0.0) <= NODE_START_S:
+            return True
+        return bool(gpus_of(pod.spec)) and any(self._joining(node) for node in self.nodes)
+
+    def _joining(self, node: Node) -> bool:
+        """Whether a GPU node is new and offers no GPU yet."""
+        age = self.age_s(node.metadata.creation_timestamp)
+        new = age is not None and age <= NODE_START_S
+        return new and self.looks_like_gpu(node) and not any(self.allocatable_gpus(node).values())
 
     def stack(self, role: Role) -> tuple[Object, ...]:
         """The DaemonSets or Deployments that play a part of the stack.

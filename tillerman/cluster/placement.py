@@ -18,13 +18,6 @@ from tillerman.cluster.quantity import quantity
 
 GPU = "nvidia.com/gpu"
 
-#: A GPU node from the cloud is there within this time, its driver and device plugin included; longer means that
-#: it did not come. Source: GPU operator documentation ("about 10 minutes") after a machine's own start.
-NODE_START_S = 1200
-
-#: Event reasons of cluster-autoscaler and Karpenter for a pod that gets a new node.
-_SCALES_UP = ("TriggeredScaleUp", "Nominated")
-
 _GPU_RESOURCE = re.compile(r"^(?:[\w.-]+/(?:gpu|gaudi|gpu\.shared)$|nvidia\.com/mig-|gpu\.intel\.com/)")
 
 
@@ -216,13 +209,6 @@ class Placement(Observations):
     def fits(self, spec: PodSpec) -> tuple[str, ...]:
         """Nodes that would take a pod of this spec now."""
         return tuple(place.node for place in self.places(spec) if not place)
-
-    def node_coming(self, pod: Pod) -> bool:
-        """Whether an autoscaler lately said that it adds a node for a pod, and has not said no since."""
-        said = self.events_about(pod.ref, *_SCALES_UP, "NotTriggerScaleUp", "FailedScaleUp")
-        if not said or said[-1].reason not in _SCALES_UP:
-            return False
-        return (self.age_s(said[-1].last_seen) or 0.0) <= NODE_START_S
 
     def waiting_for(self, nodes: Iterable[Node]) -> tuple[Pod, ...]:
         """The unschedulable GPU pods that would fit on one of these nodes with all its GPUs offered."""

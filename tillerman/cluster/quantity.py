@@ -52,6 +52,11 @@ def whole_gi(size_bytes: float) -> str:
     return f"{-(-int(size_bytes) // GIB)}Gi"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things as people say it: `1 node`, `3 nodes`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """A duration as people say it: `45 s`, `6 min 30 s`, `3 h 5 min`, `2 d 4 h`."""
     whole = round(seconds)
