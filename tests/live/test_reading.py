@@ -111,7 +111,10 @@ def test_secrets_are_masked_wherever_they_stand(small: Served, reader: Reader) -
     assert settings is not None
     assert pod.spec.containers[0].args[-2:] == ("--api-key", "***")
     assert pod.spec.containers[0].env[0].value == "***"
+    assert pod.metadata.annotations == {"example.com/auth-token": "***"}
     assert settings.raw["data"] == {"API_KEY": "***", "MAX_LEN": "8192"}
+    assert [event.message.rsplit(" ", 1)[-1] for event in snapshot.events] == ["--api-key=***"]
+    assert not [text for text in (repr(snapshot.pods), repr(snapshot.events)) if "not-for-anyone" in text]
 
 
 def test_progress_says_what_is_done(small: Served, reader: Reader) -> None:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 MASK = "***"
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 _SECRET_NAME = re.compile(
     r"(?i)(?:^|[_.-])(?:token|api_?key|apikey|secret|passw(?:or)?d|pwd|credentials?|access_?key|secret_?key|private_?key"
@@ -24,9 +25,12 @@ _SECRET_TEXT = re.compile(
         |(?<=password:\ )|(?<=api_key:\ )|(?<=apikey:\ )|(?<=token:\ )|(?<=secret:\ ))["']?[^\s"',;]{4,}["']?
     """
 )
-_MAYBE = re.compile(
-    r"hf_|sk-|gh[pousr]_|github_pat|glpat|xox|xapp-|A[KS]IA|AIza|nvapi|eyJ|PRIVATE|@"
-    r"|(?i:bearer |api-?_?key|token|passw|secret)"
+#: One of these, in lower case, stands in every text in which the expression above finds something. Plain
+#: words, because logs have megabytes, and few lines in them one of these.
+_HINTS = (
+    *("hf_", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "xapp-", "akia"),
+    *("asia", "aiza", "nvapi-", "eyj", "private key", "@", "bearer ", "--api-key", "--hf-token", "password="),
+    *("api_key=", "token=", "password: ", "api_key: ", "apikey: ", "token: ", "secret: "),
 )
 
 
@@ -45,7 +49,17 @@ def masked(name: str, value: str) -> str:
 
 def masked_text(text: str) -> str:
     """Text with every recognised token, key and password in it replaced."""
-    return _SECRET_TEXT.sub(MASK, text) if _MAYBE.search(text) else text
+    if not _hinted(text):
+        return text
+    if "\n" not in text or "PRIVATE KEY" in text:  # a key is the one secret of several lines
+        return _SECRET_TEXT.sub(MASK, text)
+    lines = (_SECRET_TEXT.sub(MASK, line) if _hinted(line) else line for line in text.split("\n"))
+    return "\n".join(lines)
+
+
+def _hinted(text: str) -> bool:
+    lower = text.lower()
+    return any(hint in lower for hint in _HINTS)
 
 
 def masked_words(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -70,14 +84,17 @@ def mask_manifest(raw: dict[str, Any]) -> dict[str, Any]:
                 raw[field] = {k: masked(k, v) if isinstance(v, str) else v for k, v in table.items()}
     metadata = raw.get("metadata")
     if isinstance(metadata, dict) and isinstance(metadata.get("annotations"), dict):
-        notes = metadata["annotations"]
-        notes.pop("kubectl.kubernetes.io/last-applied-configuration", None)
-        metadata["annotations"] = {k: masked(k, v) if isinstance(v, str) else v for k, v in notes.items()}
+        metadata["annotations"] = masked_annotations(metadata["annotations"])
         metadata.pop("managedFields", None)
     for field in ("spec", "status"):
         if field in raw:
             raw[field] = _mask_value(raw[field])
     return raw
+
+
+def masked_annotations(notes: dict[str, Any]) -> dict[str, Any]:
+    """Annotations with secrets replaced, without the copy of the manifest that `kubectl apply` leaves."""
+    return {k: masked(k, v) if isinstance(v, str) else v for k, v in notes.items() if k != _LAST_APPLIED}
 
 
 def _mask_value(raw: Any) -> Any:

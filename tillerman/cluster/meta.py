@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from tillerman.cluster.masking import masked_annotations
+
 Labels = dict[str, str]
 Resources = dict[str, str | int | float]
 
@@ -57,6 +59,10 @@ class Meta(Typed, frozen=True):
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
     generation: int = 0
+
+    def __post_init__(self) -> None:
+        if self.annotations:
+            msgspec.structs.force_setattr(self, "annotations", masked_annotations(self.annotations))
 
 
 class Condition(Typed, frozen=True):

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from tillerman.cluster.masking import masked_text
 from tillerman.cluster.meta import Condition, Labels, Meta, Named, OwnerReference, Ref, Resources, Typed
 from tillerman.cluster.podspec import Container, EnvVar, PodSpec, Probe, Toleration, VolumeMount
 
@@ -44,6 +45,10 @@ class Terminated(Typed, frozen=True):
     message: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.message:  # the end of a log, when nothing else was written
+            msgspec.structs.force_setattr(self, "message", masked_text(self.message))
 
 
 class Waiting(Typed, frozen=True):
@@ -197,6 +202,10 @@ class Event(Named, frozen=True):
     deprecated_first_timestamp: datetime | None = None
     event_time: datetime | None = None
     series: EventSeries | None = None
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "message", masked_text(self.message))
+        msgspec.structs.force_setattr(self, "note", masked_text(self.note))
 
     @property
     def about(self) -> ObjectReference:
