@@ -2,182 +2,208 @@
 
 What happens
 The kubelet offers only what the device plugin registered and called healthy. When that pod cannot start or
-finds no driver, the node's GPUs vanish from `allocatable`. The node stays Ready, pods that run there keep
-their GPUs, new ones go nowhere.
+finds no driver, the node's GPUs vanish from `allocatable`, later from `capacity`. The node stays Ready, pods
+that run there keep their GPUs, new ones go nowhere.
 
 How it shows
-`allocatable` of a GPU resource 0 or missing where capacity or the GPU labels count some; the device plugin's
-pod on that node missing, crash-looping or stuck in an init container; `Insufficient nvidia.com/gpu` for pods
-that would fit.
+`allocatable` of a GPU resource 0 or missing where capacity or labels speak of GPUs; the plugin's pod on that
+node missing, crash-looping or waiting in an init container for a driver or toolkit pod that fails;
+`Insufficient nvidia.com/gpu` for pods that would fit.
 
 When we stay silent
-The node is not Ready, cordoned, or younger than a usual node start; only some of its GPUs are missing
-(unhealthy devices are another fault); the GPUs are offered under another resource name (MIG, shared, DRA).
+The node is not Ready, cordoned or in a driver upgrade; it is younger than a usual node start (then it is
+only noted); it is kept without a plugin on purpose; only some of its GPUs are missing (unhealthy devices are
+another fault); the GPUs are offered under another resource name (MIG, shared, DRA); the node has no labels
+of feature discovery at all (then that is down).
 
 What we propose
-The device plugin's configuration where it names one that does not exist; else advice: the driver, the
-runtime, the pod.
+The device plugin's configuration where it names one that does not exist; a toleration, a label, the runtime
+class where that keeps a part from running; else advice: the driver, the runtime, the pod.
 
 Sources
-NVIDIA/k8s-device-plugin#58, #102, #285, #585; device plugin 0.20 and its config-manager.
+NVIDIA/k8s-device-plugin#58, #102, #285, #585; device plugin 0.20 and its config-manager; GPU operator 26.7.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from tillerman.cluster.change import Change, Edit
+from tillerman.cluster.change import Change
+from tillerman.cluster.gpustack import Role
 from tillerman.cluster.model import Node, Pod, Ref
-from tillerman.cluster.objects import Object
+from tillerman.cluster.quantity import counted
 from tillerman.cluster.snapshot import Snapshot
-from tillerman.patterns.fault import Evidence, Fault, Layer, Severity, seen_event, seen_log, seen_object
+from tillerman.patterns.daemon_service.parts import JOINING_S, Defect, defect_on
+from tillerman.patterns.daemon_service.plugin_config import LABEL, WrongConfig, wrong_config
+from tillerman.patterns.daemon_service.repairs import repair
+from tillerman.patterns.fault import Evidence, Fault, Layer, Severity, outage, seen_object
 
-#: Drivers compile and plugins register within this time on a new node. Source: GPU operator documentation,
-#: "about 10 minutes".
-JOINING_S = 900
+#: What has to work on a node before its GPUs are offered, in order.
+_CHAIN: tuple[Role, ...] = ("driver", "toolkit", "device-plugin")
+_STACK: tuple[Role, ...] = (*_CHAIN, "validator", "gpu-feature-discovery", "mig-manager", "dcgm-exporter")
+_PRESENT = "nvidia.com/gpu.present"
+#: Labels by which people keep the plugin away from a node, or the operator while it works on it.
+_KEPT_OFF = {
+    "nvidia.com/gpu.deploy.device-plugin": ("false", "paused"),
+    "nvidia.com/gpu.deploy.operands": ("false",),
+    "nvidia.com/gpu.workload.config": ("vm-",),
+    "nvidia.com/gpu-driver-upgrade-state": (
+        "cordon",
+        "drain",
+        "pod",
+        "wait",
+        "valid",
+        "uncordon",
+        "upgrade-req",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class AllocatableZero(Fault):
-    """Nodes whose GPUs are all gone, by the part of the stack that lost them."""
+    """Nodes whose GPUs are all gone, by what a person has to change; `defect` is the part that lost them."""
 
     layer = Layer.GPU_STACK
 
-    nodes: tuple[str, ...]
+    nodes: tuple[Node, ...]
     gpus: int
-    waiting: int
-    plugin: Pod | None
-    said: str
-    config: str
+    waiting: tuple[Pod, ...]
+    defect: Defect | None
+    config: WrongConfig | None
 
     @classmethod
     def detect(cls, cluster: Snapshot) -> Iterator[Self]:
         """Nodes without allocatable GPUs, grouped by the object that has to change."""
-        groups: dict[Ref, list[Node]] = {}
-        for node in cluster.gpu_nodes:
-            if _lost(cluster, node):
-                plugin = cluster.stack_pod_on("device-plugin", node)
-                ill = plugin is not None and cluster.trouble(plugin) is not None
-                subject = cluster.owner_of(plugin) if plugin and ill else node.ref
-                if subject.key not in cluster.whatif or _wrong_config(cluster, node):
-                    groups.setdefault(subject, []).append(node)
-        for subject, nodes in groups.items():
-            yield cls._of(cluster, subject, nodes)
+        groups: dict[Ref, tuple[Defect | None, list[Node]]] = {}
+        for node in cluster.nodes:
+            if not _lost(cluster, node):
+                continue
+            defect, config = _defect(cluster, node), wrong_config(cluster, node)
+            if not defect and not config and _repaired(cluster):
+                continue
+            at_node = defect is None or (config and config.by_label) or _joining(cluster, node)
+            subject = node.ref if at_node or defect is None else defect.owner
+            groups.setdefault(subject, (defect, []))[1].append(node)
+        for subject, (defect, nodes) in groups.items():
+            yield cls._of(cluster, subject, defect, nodes)
 
     @classmethod
-    def _of(cls, cluster: Snapshot, subject: Ref, nodes: list[Node]) -> Self:
-        plugin = cluster.stack_pod_on("device-plugin", nodes[0])
-        waiting = [pod for pod in cluster.waiting_for(nodes) if not cluster.fits(pod.spec)]
-        said, evidence = _plugin_said(cluster, plugin)
-        severity: Severity = "warning"
-        if any(not any(p.ready for p in cluster.pods_of(cluster.owner_of(pod))) for pod in waiting):
+    def _of(cls, cluster: Snapshot, subject: Ref, defect: Defect | None, nodes: list[Node]) -> Self:
+        waiting = tuple(pod for pod in cluster.waiting_for(nodes) if not cluster.fits(pod.spec))
+        owners = dict.fromkeys(cluster.owner_of(pod) for pod in waiting)
+        severity: Severity = "info" if all(_joining(cluster, node) for node in nodes) else "warning"
+        if severity == "warning" and any(outage(cluster, owner) == "critical" for owner in owners):
             severity = "critical"
+        parts = [pod for node in nodes for role in _STACK if (pod := cluster.stack_pod_on(role, node))]
         return cls(
             subject=subject,
             severity=severity,
-            evidence=(*(_counts(cluster, node) for node in nodes[:4]), *evidence),
+            evidence=(
+                *(_counts(cluster, node) for node in nodes[:4]),
+                *(defect.evidence if defect else ()),
+            ),
             hurts=(
                 *(node.ref for node in nodes),
-                *((plugin.ref,) if plugin else ()),
-                *dict.fromkeys(ref for pod in waiting for ref in (pod.ref, cluster.owner_of(pod))),
+                *(part.ref for part in parts if not part.ready),
+                *(pod.ref for pod in waiting),
+                *owners,
             ),
-            nodes=tuple(node.name for node in nodes),
+            nodes=tuple(nodes),
             gpus=sum(sum(cluster.gpus_in(node).values()) for node in nodes),
-            waiting=len(waiting),
-            plugin=plugin,
-            said=said,
-            config=_wrong_config(cluster, nodes[0]) or "",
+            waiting=waiting,
+            defect=defect,
+            config=wrong_config(cluster, nodes[0]),
         )
 
     def summary(self) -> str:
-        """How many GPUs on which nodes, and what the plugin says."""
-        where = self.nodes[0] if len(self.nodes) == 1 else f"{len(self.nodes)} nodes"
-        said = f": the device plugin says `{self.said}`" if self.said else ""
-        waits = f"; {self.waiting} pod{'s wait' if self.waiting > 1 else ' waits'} for them" if self.waiting else ""
-        return f"{self.gpus} GPUs of {where} are not allocatable{said}{waits}"
+        """How many GPUs on which nodes, and what is said about it."""
+        where = self.nodes[0].name if len(self.nodes) == 1 else counted(len(self.nodes), "node")
+        gpus = counted(self.gpus, "GPU") if self.gpus else "the GPUs"
+        said = f": {self.defect}" if self.defect else ": no device plugin works there"
+        waits = f"; {counted(len(self.waiting), 'pod')} waiting for them" if self.waiting else ""
+        return f"{gpus} of {where} not allocatable{said}{waits}"
 
     def explain(self) -> list[str]:
         """From the plugin to the pods."""
-        first = "the device plugin on the node is not running" if self.plugin else "no device plugin runs on the node"
+        first = (
+            str(self.defect) if self.defect else "no working device plugin has registered with the kubelet"
+        )
         if self.config:
-            first = f"the device plugin is told to use the configuration `{self.config}`, which does not exist"
+            first = f"the device plugin is told to use a configuration that does not exist: {self.config}"
+        waits = f"{counted(len(self.waiting), 'Pending pod')} would fit if they were offered"
         return [
             first,
-            "the kubelet therefore offers none of the node's GPUs, while its labels still count them",
-            f"{self.waiting} Pending pods would fit if they were offered" if self.waiting else "no pod waits for them yet",
+            "the kubelet therefore offers none of the node's GPUs, while the node is Ready",
+            waits if self.waiting else "no pod waits for them yet",
         ]
 
     def propose(self, cluster: Snapshot) -> list[Change]:
-        """The one configuration that shares no GPU, where the named one does not exist.
-
-        With several, a person chooses.
-        """
-        policy = cluster.object_at(self.subject)
-        if not self.config or policy is None or policy.kind != "ClusterPolicy":
-            return []
-        existing = _configs(cluster, policy)
-        whole = sorted(key for key, text in existing.items() if "replicas" not in text)
-        if len(whole) != 1:
-            return []
-        best = whole[0]
-        path = "spec.devicePlugin.config.default"
-        why = f"`{self.config}` is not in the config map, which has {', '.join(f'`{k}`' for k in sorted(existing))}"
-        return [Change(target=policy.ref, edits=(Edit(path=path, before=policy.value(path), after=best),), why=why)]
+        """A configuration that exists, or what lets the part run."""
+        if self.config:
+            return self.config.correct()
+        return repair(cluster, self.defect) if self.defect else []
 
     def advice(self) -> list[str]:
         """Where to look on the node."""
+        node = self.nodes[0].name
+        if self.config and self.config.by_label:
+            return [f"`kubectl label node {node} {LABEL}=NAME --overwrite` with one of the names above"]
         if self.config:
             return ["check that this configuration is the sharing you want for these nodes before approving"]
-        node = self.nodes[0]
-        found = [f"`kubectl get node {node} -o jsonpath='{{.status.allocatable}}'` shows what the kubelet offers"]
-        if self.plugin:
-            ref = self.plugin.ref
-            found.append(f"`kubectl -n {ref.namespace} logs {ref.name} --all-containers` shows why it finds no device")
-        found.append("with a broken driver or toolkit repair that first; with a healthy one delete the plugin's pod")
-        return found
+        found = [f"`kubectl get node {node} -o jsonpath='{{.status.allocatable}}'` shows what is offered"]
+        if self.defect and self.defect.pod:
+            ref = self.defect.pod.ref
+            found.append(f"`kubectl -n {ref.namespace} logs {ref.name} --all-containers` shows why it fails")
+        return [
+            *found,
+            "repair a broken driver or toolkit first; then delete the device plugin's pod on the node",
+        ]
 
 
 def _lost(cluster: Snapshot, node: Node) -> bool:
     """Whether all GPUs of a working node are missing from what the kubelet offers."""
-    old = cluster.standing_s(node) >= JOINING_S
-    offered = any(cluster.allocatable_gpus(node).values())
+    if not node.ready or node.spec.unschedulable or any(cluster.allocatable_gpus(node).values()):
+        return False
+    if any(node.labels.get(key, "").startswith(values) for key, values in _KEPT_OFF.items()):
+        return False
+    plugin = cluster.stack_pod_on("device-plugin", node)
+    known = cluster.gpus_in(node) or node.labels.get(_PRESENT) == "true" or (plugin and not plugin.ready)
     slices = any(s.text("spec.nodeName") == node.name for s in cluster.all("ResourceSlice"))
-    return node.ready and not node.spec.unschedulable and old and not offered and not slices
+    return bool(known) and cluster.looks_like_gpu(node) and not slices and not _undiscovered(cluster, node)
+
+
+def _joining(cluster: Snapshot, node: Node) -> bool:
+    """Whether a node is so new that its driver and plugin may still be starting."""
+    return (cluster.age_s(node.metadata.creation_timestamp) or JOINING_S) < JOINING_S
+
+
+def _undiscovered(cluster: Snapshot, node: Node) -> bool:
+    """Whether feature discovery is installed and silent about a node: then the plugin is not the cause."""
+    if cluster.stack_pod_on("device-plugin", node) or not cluster.stack("nfd-worker"):
+        return False
+    return not any(key.startswith("feature.node.kubernetes.io/") for key in node.labels)
+
+
+def _defect(cluster: Snapshot, node: Node) -> Defect | None:
+    """The first part of the chain that fails on a node, or the plugin that is kept from it."""
+    for role in _CHAIN:
+        found = [defect_on(cluster, workload, node) for workload in cluster.stack(role)]
+        if role == "device-plugin" and found and all(found):
+            return found[0]
+        failing = next((defect for defect in found if defect and defect.kind == "failing"), None)
+        if failing:
+            return failing
+    return None
+
+
+def _repaired(cluster: Snapshot) -> bool:
+    """In a what-if: whether it changes a part of the chain, and so may bring the GPUs back."""
+    owners = (cluster.owner_of(workload) for role in _CHAIN for workload in cluster.stack(role))
+    return any(owner.key in cluster.whatif for owner in owners)
 
 
 def _counts(cluster: Snapshot, node: Node) -> Evidence:
     have, offered = cluster.gpus_in(node), cluster.allocatable_gpus(node)
-    return seen_object(node.ref, "status.allocatable", f"{offered or 'no GPU resource'} of {have}")
-
-
-def _plugin_said(cluster: Snapshot, plugin: Pod | None) -> tuple[str, tuple[Evidence, ...]]:
-    trouble = cluster.trouble(plugin) if plugin else None
-    if plugin is None or trouble is None:
-        return "", ()
-    log = cluster.last_words(plugin, trouble.container) if trouble.container else None
-    telling = log.telling if log else None
-    warning = next((e for e in reversed(cluster.events_about(plugin.ref)) if e.type == "Warning"), None)
-    state = f"{trouble.kind} in {trouble.container or 'pod'}"
-    evidence = [seen_object(plugin.ref, "status", state)]
-    if telling:
-        evidence.append(seen_log(plugin.ref, trouble.container, telling.number, telling.text))
-    if warning:
-        evidence.append(seen_event(plugin.ref, warning))
-    return (telling.text[-160:] if telling else warning.text[:160] if warning else state), tuple(evidence)
-
-
-def _wrong_config(cluster: Snapshot, node: Node) -> str | None:
-    """The plugin configuration that a node is told to use and that its config map does not have."""
-    for policy in cluster.all("ClusterPolicy"):
-        name = node.labels.get("nvidia.com/device-plugin.config") or policy.text("spec.devicePlugin.config.default")
-        keys = _configs(cluster, policy)
-        if name and keys and name not in keys:
-            return name
-    return None
-
-
-def _configs(cluster: Snapshot, policy: Object) -> dict[str, str]:
-    """The device plugin configurations that a cluster policy's config map holds, by name."""
-    wanted = policy.text("spec.devicePlugin.config.name")
-    maps = [m for m in cluster.all("ConfigMap") if m.name == wanted]
-    return {key: str(text) for one in maps for key, text in one.table("data").items()}
+    return seen_object(
+        node.ref, "status.allocatable", f"{offered or 'no GPU resource'} of {have or 'unknown'}"
+    )

@@ -28,6 +28,7 @@ TOLERATIONS = {
     "ClusterPolicy": "spec.daemonsets.tolerations",
     "NodeFeatureDiscovery": "spec.operand.workerTolerations",
 }
+_HARD = ("NoSchedule", "NoExecute")
 #: What klog puts before a message: `E1119 09:37:56.318702       1 main.go:207] `.
 _KLOG = re.compile(r"^[IWEF]\d{4} [\d:.]+\s+\d+ [^\]]+\] ")
 
@@ -67,17 +68,15 @@ def defect_on(cluster: Snapshot, workload: Object, node: Node) -> Defect | None:
     owner, template = cluster.owner_of(workload), workload.template
     if template is None:
         return None
-    taints = tuple(
-        t for t in deliberate(node.spec.taints) if not tolerates(tolerations_of(cluster, workload), t)
-    )
-    taints = tuple(t for t in taints if t.effect != "PreferNoSchedule")
-    if taints:
-        seen = seen_object(workload.ref, "spec.template.spec.tolerations", "none for " + listed(taints))
-        return Defect(workload=workload, owner=owner, kind="tainted", taints=taints, evidence=(seen,))
     labels = unmatched(template.spec, node.labels)
     if labels:
         seen = seen_object(workload.ref, "spec.template.spec.nodeSelector", ", ".join(labels))
         return Defect(workload=workload, owner=owner, kind="unlabelled", labels=labels, evidence=(seen,))
+    have = tolerations_of(cluster, workload)
+    taints = tuple(t for t in deliberate(node.spec.taints) if not tolerates(have, t) and t.effect in _HARD)
+    if taints:
+        seen = seen_object(workload.ref, "spec.template.spec.tolerations", "none for " + listed(taints))
+        return Defect(workload=workload, owner=owner, kind="tainted", taints=taints, evidence=(seen,))
     return None
 
 
