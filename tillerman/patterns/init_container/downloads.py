@@ -13,7 +13,7 @@ from tillerman.cluster.model import Container, ContainerStatus, Pod, Ref, Termin
 from tillerman.cluster.objects import Object
 from tillerman.cluster.places import STORAGE_INITIALIZER
 from tillerman.cluster.snapshot import Snapshot
-from tillerman.patterns.fault import Evidence, seen_log, seen_object
+from tillerman.patterns.fault import Evidence, Severity, outage, seen_log, seen_object
 
 #: Where an InferenceService and an LLMInferenceService name their model's source.
 URI_PATHS = (
@@ -146,6 +146,12 @@ def hurt_with(cluster: Snapshot, failed: Iterable[Download]) -> tuple[Ref, ...]:
         down = (p.ref for owner in served for p in cluster.pods_of(owner) if not p.ready and not p.finished)
         found |= dict.fromkeys((*jobs, *served, *down))
     return tuple(found)
+
+
+def severity_of(cluster: Snapshot, failed: Iterable[Download]) -> Severity:
+    """Critical when a service that waits for one of these downloads has no pod that serves."""
+    owners = [ref for ref in hurt_with(cluster, failed) if ref.kind not in ("Pod", "Job")]
+    return "critical" if any(outage(cluster, owner) == "critical" for owner in owners) else "warning"
 
 
 def uri_of(cluster: Snapshot, pod: Pod) -> str:

@@ -34,8 +34,15 @@ from tillerman.cluster.objects import Object
 from tillerman.cluster.places import STORAGE_INITIALIZER
 from tillerman.cluster.quantity import GIB, counted, gibibytes, quantity, whole_gi
 from tillerman.cluster.snapshot import Snapshot
-from tillerman.patterns.fault import Evidence, Fault, Layer, outage, seen_log, seen_object
-from tillerman.patterns.init_container.downloads import CACHES, Download, failed_downloads, hurt_with, uri_of
+from tillerman.patterns.fault import Evidence, Fault, Layer, seen_log, seen_object
+from tillerman.patterns.init_container.downloads import (
+    CACHES,
+    Download,
+    failed_downloads,
+    hurt_with,
+    severity_of,
+    uri_of,
+)
 from tillerman.sizing.weights import weights_of
 
 #: Enough for the downloader's buffers, and for those of a big repository. Source: reports in kserve#5162 (7B:
@@ -87,10 +94,9 @@ class StorageInitializerOomkilled(Fault):
         downloads = [one for one, _, _ in found]
         worst = max(downloads, key=lambda one: one.status.restart_count)
         owners = tuple(dict.fromkeys(one.owner for one in downloads))
-        down = any(outage(cluster, owner) == "critical" for owner in owners)
         return cls(
             subject=subject,
-            severity="critical" if down else "warning",
+            severity=severity_of(cluster, downloads),
             evidence=_evidence(worst, found[0][1], found[0][2]),
             hurts=hurt_with(cluster, downloads),
             certainty="proven" if any(_reason(one) == "OOMKilled" for one in downloads) else "likely",
