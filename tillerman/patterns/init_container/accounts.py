@@ -8,7 +8,7 @@ from tillerman.cluster.model import Container, Pod
 from tillerman.cluster.objects import Object
 from tillerman.cluster.places import STORAGE_INITIALIZER
 from tillerman.cluster.snapshot import Snapshot
-from tillerman.patterns.init_container.downloads import Download
+from tillerman.patterns.downloads import Download
 
 #: What the Hugging Face libraries take a token from. Source: huggingface_hub 1.x `constants.py`.
 TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN", "HF_API_TOKEN", "HF_TOKEN_PATH")
@@ -71,6 +71,21 @@ def injected(cluster: Snapshot, one: Download) -> bool:
     root = cluster.pod_spec_path(one.pod, owner)
     named = owner.items(f"{root}.initContainers") if root else []
     return not any(isinstance(c, dict) and c.get("name") == STORAGE_INITIALIZER for c in named)
+
+
+def given_token(cluster: Snapshot, one: Download, secret: TokenSecret, why: str) -> list[Change]:
+    """The change that gives a download the token in a secret: through its account, or as a variable."""
+    ref: dict[str, Any] = {"name": secret.name, "key": secret.key}
+    if injected(cluster, one):
+        account = account_of(cluster, one.pod)
+        if account and secret.key == KSERVE_KEY:
+            return [with_secret(account, secret.name, why)]
+        if one.owner.kind != "InferenceService":
+            return []
+        ref["optional"] = True  # the container is every namespace's, the secret is not
+    entry = {"name": KSERVE_KEY, "valueFrom": {"secretKeyRef": ref}}
+    change = with_variable(cluster, one, entry, why)
+    return [change] if change else []
 
 
 def with_variable(cluster: Snapshot, one: Download, entry: dict[str, Any], why: str) -> Change | None:

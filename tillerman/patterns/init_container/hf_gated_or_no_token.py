@@ -32,18 +32,7 @@ from typing import Self
 from tillerman.cluster.change import Change
 from tillerman.cluster.quantity import counted
 from tillerman.cluster.snapshot import Snapshot
-from tillerman.patterns.fault import Fault, Layer, seen_object
-from tillerman.patterns.init_container.accounts import (
-    KSERVE_KEY,
-    TokenSecret,
-    account_of,
-    holds_token,
-    injected,
-    token_secret,
-    with_secret,
-    with_variable,
-)
-from tillerman.patterns.init_container.downloads import (
+from tillerman.patterns.downloads import (
     Download,
     Said,
     changed,
@@ -51,6 +40,14 @@ from tillerman.patterns.init_container.downloads import (
     hurt_with,
     severity_of,
     uri_of,
+)
+from tillerman.patterns.fault import Fault, Layer, seen_object
+from tillerman.patterns.init_container.accounts import (
+    KSERVE_KEY,
+    TokenSecret,
+    given_token,
+    holds_token,
+    token_secret,
 )
 
 #: Refusals of a gated model: nothing else is said so.
@@ -146,19 +143,7 @@ class HfGatedOrNoToken(Fault):
         if secret is None or self.forbidden:
             return []
         why = f"`{one.container.name}` needs the token that {secret.used_by} takes from `{secret.name}`"
-        entry = {
-            "name": KSERVE_KEY,
-            "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}},
-        }
-        account = account_of(cluster, one.pod)
-        if injected(cluster, one):
-            if account and secret.key == KSERVE_KEY:
-                return [with_secret(account, secret.name, why)]
-            if one.owner.kind != "InferenceService":
-                return []
-            entry["valueFrom"]["secretKeyRef"]["optional"] = True  # type: ignore[index]
-        change = with_variable(cluster, one, entry, why)
-        return [change] if change else []
+        return given_token(cluster, one, secret, why)
 
     def advice(self) -> list[str]:
         """A token, or access for its account."""

@@ -34,8 +34,7 @@ from tillerman.cluster.objects import Object
 from tillerman.cluster.places import STORAGE_INITIALIZER
 from tillerman.cluster.quantity import GIB, counted, gibibytes, quantity, whole_gi
 from tillerman.cluster.snapshot import Snapshot
-from tillerman.patterns.fault import Evidence, Fault, Layer, seen_log, seen_object
-from tillerman.patterns.init_container.downloads import (
+from tillerman.patterns.downloads import (
     CACHES,
     Download,
     failed_downloads,
@@ -43,6 +42,7 @@ from tillerman.patterns.init_container.downloads import (
     severity_of,
     uri_of,
 )
+from tillerman.patterns.fault import Evidence, Fault, Layer, seen_log, seen_object
 from tillerman.sizing.weights import weights_of
 
 #: Enough for the downloader's buffers, and for those of a big repository. Source: reports in kserve#5162 (7B:
