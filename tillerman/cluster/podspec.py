@@ -115,6 +115,7 @@ class PodSpec(Typed, frozen=True):
     scheduling_gates: tuple[dict[str, Any], ...] = ()
     runtime_class_name: str = ""
     service_account_name: str = ""
+    image_pull_secrets: tuple[dict[str, Any], ...] = ()
     priority_class_name: str = ""
     resource_claims: tuple[dict[str, Any], ...] = ()
     restart_policy: str = "Always"

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tillerman.cluster.change import Change, Edit, put_at, value_at
+from tillerman.cluster.change import ABSENT, Change, Edit, put_at, value_at
 from tillerman.cluster.gpustack import GpuStack
 from tillerman.cluster.model import Pod
 from tillerman.cluster.objects import Object
@@ -112,6 +112,8 @@ def _merge_field(raw: dict[str, Any], field: str, edit: Edit) -> None:
 
     The owner's value may be only a part of the pod's: KServe appends arguments, admission adds volumes.
     """
+    if edit.before is ABSENT and field.endswith("]"):
+        field = _end_of(raw, field)
     have = value_at(raw, field)
     after = edit.after
     if (
@@ -127,6 +129,13 @@ def _merge_field(raw: dict[str, Any], field: str, edit: Edit) -> None:
     elif isinstance(have, list) and isinstance(after, list):
         after = _merged_list(have, edit.before if isinstance(edit.before, list) else [], after)
     put_at(raw, field, after)
+
+
+def _end_of(raw: dict[str, Any], field: str) -> str:
+    """The place behind the last entry of a list: a pod's may be longer than its owner's."""
+    listing = field[: field.rindex("[")]
+    have = value_at(raw, listing)
+    return f"{listing}[{len(have) if isinstance(have, list) else 0}]"
 
 
 def _merged_list(have: list[Any], before: list[Any], after: list[Any]) -> list[Any]:
