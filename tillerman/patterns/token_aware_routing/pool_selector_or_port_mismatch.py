@@ -71,8 +71,8 @@ class PoolSelectorOrPortMismatch(Fault):
     def detect(cls, cluster: Snapshot) -> Iterator[Self]:
         """Pools whose labels match no server, or whose ports are not those of the servers they match."""
         for pool in pools(cluster):
-            pods = selected(cluster, pool)
-            servers = tuple(s for s in servers_in(cluster, pool.pool.namespace) if s.pod in pods)
+            pods = {pod.name for pod in selected(cluster, pool)}
+            servers = tuple(s for s in servers_in(cluster, pool.pool.namespace) if s.pod.name in pods)
             if pool.labels and not servers:
                 meant = _meant(cluster, pool)
                 if meant:
@@ -186,12 +186,11 @@ def _better(cluster: Snapshot, pool: Pool, servers: tuple[Server, ...]) -> dict[
     shared = {
         k: v for k, v in shared_labels(tuple(s.pod for s in servers)).items() if not k.startswith(_PASSING)
     }
+    names = {server.pod.name for server in servers}
     kept = {key: shared[key] for key in pool.labels if key in shared}
     for labels in (kept, *({key: value} for key, value in shared.items())):
-        matched = cluster.pods_matching(pool.pool.namespace, labels)
-        others = [
-            s for s in servers_in(cluster, pool.pool.namespace) if s.pod in matched and s not in servers
-        ]
+        matched = {pod.name for pod in cluster.pods_matching(pool.pool.namespace, labels)}
+        others = [s for s in servers_in(cluster, pool.pool.namespace) if s.pod.name in matched - names]
         if labels and not others:
             return labels
     return {}

@@ -90,7 +90,10 @@ def selected(cluster: Snapshot, pool: Pool) -> tuple[Pod, ...]:
 
 def pool_of(cluster: Snapshot, pod: Pod) -> Pool | None:
     """The pool that selects a pod, or None."""
-    return next((pool for pool in pools(cluster, pod.namespace) if pod in selected(cluster, pool)), None)
+    labels = pod.labels
+    return next(
+        (p for p in pools(cluster, pod.namespace) if p.labels and p.labels.items() <= labels.items()), None
+    )
 
 
 def routes_to(cluster: Snapshot, namespace: str, kind: str, names: set[str]) -> Iterator[Object]:
