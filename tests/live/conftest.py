@@ -55,6 +55,12 @@ class Reader:
         return self.reading(served, **options).snapshot
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is served here is not asked for through somebody's HTTP proxy."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
     found = Reader(tmp_path)

@@ -90,9 +90,9 @@ async def test_home_is_looked_in_last(tmp_path: Path) -> None:
 
 
 async def test_no_kubeconfig_is_said(tmp_path: Path) -> None:
-    hint = "set KUBECONFIG or name a file with --kubeconfig; --snapshot DIR reads a recorded cluster"
+    hint = "name one with --kubeconfig or KUBECONFIG; --snapshot DIR reads a cluster that was written down"
     assert await refused(UsageError, environ={"HOME": str(tmp_path)}) == (
-        "no kubeconfig was found, and this is not a pod",
+        f"there is no kubeconfig at `{tmp_path}/.kube/config`, and this is not a pod",
         hint,
     )
     path = str(tmp_path / "none")

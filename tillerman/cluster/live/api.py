@@ -93,6 +93,7 @@ class Effort:
 
 
 SERVER = Effort(attempts=5, silent_attempts=2)
+FIRST = Effort(attempts=5, silent_attempts=2, longest_s=15.0)
 KUBELET = Effort(attempts=2, silent_attempts=1, longest_s=20.0, behind=True)
 POD = Effort(attempts=1, silent_attempts=1, longest_s=10.0, behind=True, renews=False)
 

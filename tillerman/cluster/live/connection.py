@@ -23,7 +23,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PLUGIN_TIMEOUT_S = 120.0
 
 _SECTIONS = ("clusters", "contexts", "users")
-_HINT = "set KUBECONFIG or name a file with --kubeconfig; --snapshot DIR reads a recorded cluster"
+_HINT = "name one with --kubeconfig or KUBECONFIG; --snapshot DIR reads a cluster that was written down"
 #: What the official loader raises on a kubeconfig that is out of shape.
 _OUT_OF_SHAPE = (ConfigException, OSError, ValueError, LookupError, TypeError, AttributeError)
 
@@ -105,7 +105,8 @@ async def connect(
         raise UsageError(f"the kubeconfig `{kubeconfig}` does not exist", _HINT)
     if SERVICE_HOST_ENV_NAME in environ:
         return _from_pod(context, environ, account)
-    raise UsageError("no kubeconfig was found, and this is not a pod", _HINT)
+    looked = ", ".join(f"`{path}`" for path in _paths(kubeconfig, environ))
+    raise UsageError(f"there is no kubeconfig at {looked}, and this is not a pod", _HINT)
 
 
 def _paths(kubeconfig: str | None, environ: Mapping[str, str]) -> list[Path]:

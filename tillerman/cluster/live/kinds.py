@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from tillerman.cluster.live.api import Api, Refused
+from tillerman.cluster.live.api import FIRST, Api, Refused
 from tillerman.cluster.model import Typed
 from tillerman.errors import ClusterError
 
@@ -142,7 +142,7 @@ async def discover(api: Api) -> tuple[list[Resource], list[str]]:
 async def _groups(api: Api) -> tuple[dict[str, list[str]], list[str]]:
     """Each group's versions, the preferred one first."""
     try:
-        answer = await api.get("/apis")
+        answer = await api.get("/apis", effort=FIRST)
     except Refused as refused:
         if not refused.forbidden:
             raise

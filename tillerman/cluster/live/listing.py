@@ -147,6 +147,8 @@ def unreachable(api: Api, refused: Refused) -> ClusterError:
             f"the API server {where} answers with {refused.status}: {refused.reason}", "try again"
         )
     hint = "check the address in the kubeconfig, the VPN or proxy, and that the cluster is up"
+    if "certificate" in refused.reason:
+        hint = "check `certificate-authority` and `tls-server-name` in the kubeconfig"
     return Unreachable(f"the API server {where} cannot be reached: {refused.reason}", hint)
 
 
