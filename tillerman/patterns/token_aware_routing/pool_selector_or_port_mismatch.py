@@ -11,8 +11,9 @@ label; or target ports that no selected pod serves. The picker counts 0 ready en
 healthy upstream`, or `upstream connect error`.
 
 When we stay silent
-Its servers are scaled to zero (a workload's template has the labels); the namespace has no other servers; one
-of its ports is right; the port is not told by flag, probe or container.
+Its servers are scaled to zero (a workload's template has the labels); the namespace's other servers share no
+word of a name with it and are of several models, or reached otherwise; one of its ports is right; the port is
+not told by flag, probe or container.
 
 What we propose
 The labels that the servers' pods do have, as far as they tell them from others; the port at which they take
@@ -23,12 +24,14 @@ kubernetes-sigs/gateway-api-inference-extension#2306, #2562 and its troubleshoot
 kaito-project/kaito#2048; KServe 0.20 presets; llm-d router 0.10 manifests.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
 from tillerman.cluster.change import ABSENT, Change, Edit
 from tillerman.cluster.model import Pod, Ref
+from tillerman.cluster.models import model_of
 from tillerman.cluster.quantity import counted
 from tillerman.cluster.servers import Server
 from tillerman.cluster.snapshot import Snapshot
@@ -43,6 +46,7 @@ from tillerman.patterns.token_aware_routing.pools import (
     routes_to,
     selected,
     servers_in,
+    services_of,
     shared_labels,
 )
 
@@ -53,6 +57,14 @@ _PASSING = (
     "controller-revision-hash",
     "statefulset.kubernetes.io/",
     "apps.kubernetes.io/",
+)
+
+
+#: Words of fewer letters, and words that any server's name may hold, name no model.
+SHORTEST = 3
+_COMMON = re.compile(
+    r"pool|infpool|inference|llm|vllm|sglang|models?|server|serv(?:e|ing)|decode|prefill|app|epp|workload"
+    r"|predictor|default|gateway|main|router|prod|production|staging|dev|true"
 )
 
 
@@ -166,11 +178,40 @@ def _meant(cluster: Snapshot, pool: Pool) -> tuple[Server, ...]:
         if pool_of(cluster, server.pod) is None:
             groups.setdefault(cluster.owner_of(server.pod), []).append(server)
     agreeing = {owner: _agreeing(servers[0].pod, pool) for owner, servers in groups.items()}
-    most = max(agreeing.values(), default=0)
-    best = [owner for owner, count in agreeing.items() if count == most]
-    if not best or (most == 0 and len(best) > 1):
-        return ()
+    named = {owner for owner, servers in groups.items() if _words(pool) & _words_of(owner, servers[0])}
+    if not named and (any(agreeing.values()) or _used(cluster, pool)):
+        models = {model_of(cluster, servers[0]) or owner.name for owner, servers in groups.items()}
+        idle = not any(_routed(cluster, servers[0].pod) for servers in groups.values())
+        named = set(groups) if len(models) == 1 and idle else set()
+    most = max((agreeing[owner] for owner in named), default=0)
+    best = [owner for owner in groups if owner in named and agreeing[owner] == most]
     return tuple(server for owner in best for server in groups[owner])
+
+
+def _used(cluster: Snapshot, pool: Pool) -> bool:
+    """Whether requests are meant to come to a pool: a route leads to it."""
+    return any(True for _ in routes_to(cluster, pool.pool.namespace, "InferencePool", {pool.pool.name}))
+
+
+def _routed(cluster: Snapshot, pod: Pod) -> bool:
+    """Whether a route leads to a pod past any pool, by a Service."""
+    names = {service.name for service in services_of(cluster, pod)}
+    return any(True for _ in routes_to(cluster, pod.namespace, "Service", names))
+
+
+def _words(pool: Pool) -> set[str]:
+    """The words of a pool's name and labels that could name a model or a team."""
+    return _telling(pool.pool.name, *pool.labels.values())
+
+
+def _words_of(owner: Ref, server: Server) -> set[str]:
+    named = (server.flag(name) for name in ("model", "served-model-name"))
+    return _telling(owner.name, *server.pod.labels.values(), *(flag.value for flag in named if flag))
+
+
+def _telling(*names: str) -> set[str]:
+    words = {word for name in names for word in re.split(r"[^a-z0-9]+", name.lower())}
+    return {word for word in words if len(word) >= SHORTEST and not _COMMON.fullmatch(word)}
 
 
 def _carries(labels: dict[str, str], pool: Pool) -> bool:

@@ -116,6 +116,14 @@ def backends(route: Object) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"spec.rules[{at}].backendRefs[{index}]", ref
 
 
+def services_of(cluster: Snapshot, pod: Pod) -> Iterator[Object]:
+    """The Services that select a pod."""
+    for service in cluster.all("Service", pod.namespace):
+        chosen = service.table("spec.selector")
+        if chosen and chosen.items() <= pod.labels.items():
+            yield service
+
+
 def is_picker(pod: Pod) -> bool:
     """Whether a pod is an endpoint picker."""
     return any(

@@ -37,6 +37,7 @@ from tillerman.patterns.token_aware_routing.pools import (
     pool_of,
     routes_to,
     servers_in,
+    services_of,
 )
 
 #: Requests waiting at one replica that are a queue while a neighbour has none: twice what the Workload
@@ -93,7 +94,7 @@ class RoundRobinHotSpot(Fault):
     def _of(cls, cluster: Snapshot, owner: Ref, hot: tuple[Load, ...], idle: tuple[Load, ...]) -> Self | None:
         """The finding about these replicas; None where a picker chooses or a change has dealt with it."""
         pool = pool_of(cluster, hot[0].pod)
-        services = tuple(_services(cluster, hot[0].pod))
+        services = tuple(services_of(cluster, hot[0].pod))
         if (pool and _reached(cluster, pool)) or any(s.ref.key in cluster.whatif for s in services):
             return None
         llm = cluster.object_at(owner) if owner.kind == "LLMInferenceService" else None
@@ -186,14 +187,6 @@ def _slow(hot: tuple[Load, ...], idle: tuple[Load, ...]) -> bool:
     return bool(made and others) and max(made) < SLOW * min(others)
 
 
-def _services(cluster: Snapshot, pod: Pod) -> Iterator[Object]:
-    """The Services that select a pod."""
-    for service in cluster.all("Service", pod.namespace):
-        chosen = service.table("spec.selector")
-        if chosen and all(pod.labels.get(key) == value for key, value in chosen.items()):
-            yield service
-
-
 def _reached(cluster: Snapshot, pool: Pool) -> bool:
     """Whether some route leads to the pool, or none could be seen."""
     routes = routes_to(cluster, pool.pool.namespace, "InferencePool", {pool.pool.name})
@@ -208,7 +201,7 @@ def _route_past(cluster: Snapshot, services: tuple[Object, ...]) -> Object | Non
 
 def _to_pool(cluster: Snapshot, route: Object, pool: Pool, pod: Pod) -> Iterator[Edit]:
     """Each reference of a route to a Service of the pods, as a reference to their pool."""
-    names = {service.name for service in _services(cluster, pod)}
+    names = {service.name for service in services_of(cluster, pod)}
     for path, ref in backends(route):
         if ref.get("kind", "Service") == "Service" and ref.get("name") in names:
             kept = {key: ref[key] for key in ("namespace", "weight", "filters") if key in ref}
