@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal
 
-from tillerman.cluster.model import Node, Pod
+import msgspec
+
+from tillerman.cluster.model import Node, OwnerReference, Pod
 from tillerman.cluster.objects import Object
 from tillerman.cluster.placement import gpus_of, unmatched
 from tillerman.cluster.servers import Servers
@@ -123,9 +125,18 @@ class GpuStack(Servers):
         return {pod.ref.key: role for role, workload in found for pod in self.pods_of(workload.ref)}
 
     def pod_from(self, workload: Object) -> Pod | None:
-        """A pod as the workload's template would make it: for questions about where it could run."""
+        """A pod as the workload's template would make it: for questions about pods that are not there."""
         template = workload.template
-        return Pod(kind="Pod", metadata=template.metadata, spec=template.spec) if template else None
+        if template is None:
+            return None
+        owner = OwnerReference(
+            api_version=workload.ref.api_version, kind=workload.kind, name=workload.name, controller=True
+        )
+        name, space = f"{workload.name}-?", workload.namespace
+        metadata = msgspec.structs.replace(
+            template.metadata, name=name, namespace=space, owner_references=(owner,)
+        )
+        return Pod(kind="Pod", metadata=metadata, spec=template.spec)
 
     def selected_nodes(self, workload: Object) -> tuple[Node, ...]:
         """The nodes that a DaemonSet's node selector and affinity ask for, taints left aside."""
