@@ -100,7 +100,10 @@ def test_pod_that_prometheus_does_not_know_is_not_seen(
     reader: Reader, recorded: Served, history: str
 ) -> None:
     missing = [line for line in read(recorded, reader, history).source.not_seen if "Prometheus" in line]
-    assert "metrics of chat/assistant-70b-predictor-hhs2xzlmkq-pbfd4: Prometheus has none" in missing
+    assert missing == [
+        "metrics of 24 pods: Prometheus has none: chat/assistant-32b-predictor-tb8mv7ncxk-9trkh, "
+        "chat/assistant-70b-predictor-hhs2xzlmkq-9k4tr, chat/assistant-70b-predictor-hhs2xzlmkq-pbfd4, ..."
+    ]
 
 
 @needs_prometheus

@@ -10,7 +10,7 @@ from tests.live.served import Answer, Served, Trouble
 from tillerman.cluster import directory
 from tillerman.cluster.index import Source
 from tillerman.cluster.live.api import POD
-from tillerman.cluster.live.scrapes import Place, Target, targets
+from tillerman.cluster.live.scrapes import Place, Target, targets, unseen
 from tillerman.cluster.parse import parsed
 from tillerman.cluster.snapshot import Snapshot
 
@@ -154,6 +154,14 @@ def test_pod_that_refuses_is_not_seen(
 def test_forbidden_proxy_is_one_line(small: Served, reader: Reader) -> None:
     small.troubles.append(Trouble(matching="/proxy/", answer=Answer(status=403)))
     assert reader.read(small).source.not_seen == ("secrets", "metrics: forbidden")
+
+
+def test_reason_that_many_share_is_one_line() -> None:
+    several = [Target(namespace="n", pod=f"p{number}", places=()) for number in range(9)]
+    assert unseen((target, "refused") for target in several) == [
+        "metrics of 9 pods: refused: n/p0, n/p1, n/p2, ..."
+    ]
+    assert unseen((target, "refused") for target in several[:1]) == ["metrics of n/p0: refused"]
 
 
 def test_second_scrape_that_fails_leaves_the_first(small: Served, reader: Reader) -> None:

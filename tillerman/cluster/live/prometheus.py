@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import httpx
 import msgspec
 
-from tillerman.cluster.live.scrapes import Scraped, Target
+from tillerman.cluster.live.scrapes import Scraped, Target, unseen
 from tillerman.cluster.masking import masked_text
 from tillerman.cluster.snapshot import Snapshot
 from tillerman.errors import UsageError
@@ -130,10 +130,10 @@ async def read_prometheus(
     for (key, at_s), lines in sorted(texts.items(), key=lambda item: item[0][1]):
         scraped.keep(key, at_s, "\n".join([*lines, ""]).encode())
     trouble = [f"metrics: Prometheus at `{where.host}`: {why}" for why in answers if isinstance(why, str)]
-    return scraped, list(dict.fromkeys(trouble)) or list(_silent(scraped, wanted))
+    return scraped, list(dict.fromkeys(trouble)) or unseen(_silent(scraped, wanted))
 
 
-def _silent(scraped: Scraped, wanted: list[Target]) -> Iterator[str]:
+def _silent(scraped: Scraped, wanted: list[Target]) -> Iterator[tuple[Target, str]]:
     for target in wanted:
         found = (
             scraped.nodes.get(target.node)
@@ -141,7 +141,7 @@ def _silent(scraped: Scraped, wanted: list[Target]) -> Iterator[str]:
             else scraped.pods.get((target.namespace, target.pod))
         )
         if not found:
-            yield f"metrics of {target.namespace}/{target.pod}: Prometheus has none"
+            yield target, "Prometheus has none"
 
 
 async def _family(client: httpx.AsyncClient, family: str, now_s: float) -> list[_Row] | str:

@@ -25,6 +25,8 @@ _DCGM = re.compile(r"dcgm-exporter")
 _TLS_FLAGS = ("ssl-certfile", "ssl-keyfile")
 #: Places tried for one pod, the likeliest first.
 MOST_PLACES = 3
+#: Pods named one by one when the same thing keeps their series from being seen.
+MOST_LINES = 8
 HIGHEST_PORT = 65535
 
 Name = tuple[str, str]
@@ -168,12 +170,23 @@ async def scrape_twice(api: Api, wanted: list[Target], gap_s: float) -> tuple[Sc
     """Two scrapes of each target, `gap_s` seconds apart, and what could not be seen, one line each."""
     scraped = Scraped()
     problems = await asyncio.gather(*(_twice(api, target, gap_s, scraped) for target in wanted))
-    lines = [
-        f"metrics of {t.namespace}/{t.pod}: {why}" for t, why in zip(wanted, problems, strict=True) if why
-    ]
     if len(wanted) > 1 and all(problem == "forbidden" for problem in problems):
-        lines = ["metrics: forbidden"]
-    return scraped, lines
+        return scraped, ["metrics: forbidden"]
+    return scraped, unseen((target, why) for target, why in zip(wanted, problems, strict=True) if why)
+
+
+def unseen(problems: Iterable[tuple[Target, str]]) -> list[str]:
+    """One line for each target without series, or for each reason that many of them share."""
+    by_reason: dict[str, list[str]] = {}
+    for target, why in problems:
+        by_reason.setdefault(why, []).append(f"{target.namespace}/{target.pod}")
+    lines = []
+    for why, names in by_reason.items():
+        if len(names) > MOST_LINES:
+            lines.append(f"metrics of {len(names)} pods: {why}: {', '.join(names[:3])}, ...")
+        else:
+            lines += [f"metrics of {name}: {why}" for name in names]
+    return lines
 
 
 async def _twice(api: Api, target: Target, gap_s: float, scraped: Scraped) -> str:
