@@ -69,7 +69,7 @@ class Places(Placement):
     def edit_each(
         self, pod: Pod, container: str, block: str, values: Mapping[str, Any], why: str
     ) -> Change | None:
-        """The change of several fields below one block of a container (`livenessProbe`, `resources`), in one change."""
+        """The change of several fields of one block of a container (`livenessProbe`, `resources`)."""
         place = self.place_of(pod, container)
         if place is None:
             return None

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from tillerman.cluster.change import ABSENT, Change, Edit, put_at, value_at
+from tillerman.cluster.change import ABSENT, Change, Edit, put_at, segments, value_at
+from tillerman.cluster.commandline import with_flag
 from tillerman.cluster.gpustack import GpuStack
 from tillerman.cluster.model import Pod
 from tillerman.cluster.objects import Object
@@ -63,8 +64,12 @@ class Snapshot(GpuStack):
         text = msgspec.json.encode(pod.spec)
         raw: dict[str, Any] = msgspec.json.decode(text)
         before = msgspec.json.decode(text)
+        root = self.pod_spec_path(pod, target)
         for edit in change.edits:
-            self._roll_out_edit(pod, target, edit, raw)
+            if root and edit.path == f"{root.rsplit('.', 1)[0]}.parallelism.tensor":
+                _rewrite_flag(raw, "tensor-parallel-size", str(edit.after))
+            else:
+                self._roll_out_edit(pod, target, edit, raw)
         if raw == before:
             return pod
         return msgspec.structs.replace(pod, spec=msgspec.convert(raw, type(pod.spec), strict=False))
@@ -93,6 +98,15 @@ class Snapshot(GpuStack):
             _merge_field(raw, field, edit)
 
 
+def _rewrite_flag(raw: dict[str, Any], name: str, value: str) -> None:
+    """Gives a flag another value in a pod whose preset writes it from a field of its owner."""
+    for container in raw.get("containers") or ():
+        for field in ("command", "args"):
+            changed = with_flag(container.get(field) or [], name, value)
+            if changed:
+                container[field] = changed
+
+
 def _model_container(target: Object, pod: Pod) -> str:
     """The container that an InferenceService's `model` block describes."""
     if target.kind != "InferenceService":
@@ -112,7 +126,7 @@ def _merge_field(raw: dict[str, Any], field: str, edit: Edit) -> None:
 
     The owner's value may be only a part of the pod's: KServe appends arguments, admission adds volumes.
     """
-    if edit.before is ABSENT and field.endswith("]"):
+    if edit.before is ABSENT and isinstance(segments(field)[-1], int):
         field = _end_of(raw, field)
     have = value_at(raw, field)
     after = edit.after
