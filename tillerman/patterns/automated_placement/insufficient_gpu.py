@@ -12,7 +12,8 @@ When we stay silent
 Enough GPUs are free but scattered, hidden by a broken device plugin, tainted, not selected, or offered under
 another name (faults of their own); an older pod of the same rollout or one that is being deleted holds them;
 an autoscaler is adding a node; the pods are held by a gate, a quota or Kueue; it has waited for minutes
-only. Placeholders and batch pods of a negative priority wait by design: they are only noted.
+only. Placeholders and batch pods of a negative priority wait by design, others for a node that is not ready:
+they are only noted.
 
 What we propose
 Fewer GPUs where the server asks for more than its parallelism uses; as many replicas (or as high a maximum
@@ -67,7 +68,7 @@ class InsufficientGpu(Fault):
     @classmethod
     def detect(cls, cluster: Snapshot) -> Iterator[Self]:
         """Owners whose Pending pods find no free GPU on any node they may use."""
-        for wait in waits_for(cluster, "full", "oversized"):
+        for wait in waits_for(cluster, "full", "oversized", "down"):
             placed = len([p for p in cluster.pods_of(wait.owner) if p.spec.node_name and not p.finished])
             if not _content(cluster, wait, placed):
                 offers = [cluster.allocatable_gpus(node).get(wait.resource, 0) for node in wait.nodes]
@@ -146,7 +147,9 @@ def _content(cluster: Snapshot, wait: Wait, placed: int) -> bool:
 
 
 def _severity(cluster: Snapshot, wait: Wait) -> Severity:
-    """Nothing to blame for a pod whose priority says that it may wait."""
+    """Nothing to blame for a pod that may wait by its priority, or that waits for a node to come back."""
+    if wait.reason == "down":
+        return "info"
     found = cluster.get("PriorityClass", "", wait.pod.spec.priority_class_name)
     priority = found.count("value") if found else None
     return "info" if priority is not None and priority < 0 else outage(cluster, wait.owner)

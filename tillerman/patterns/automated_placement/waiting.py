@@ -28,7 +28,8 @@ _SHORT = re.compile(r"(?i)insufficient [\w.-]+/|\bgpus?\b")
 #: tainted, cordoned or not ready; `other-resource`: they offer their GPUs under another name; `oversized`: no
 #: node is large enough; `lost`: it would fit if a node offered every GPU it holds; `rollout`, `leaving`: what
 #: holds the GPUs is an older pod of the same rollout, or a pod that is being deleted; `fragmented`: enough
-#: GPUs are free, but on several nodes; `full`: they are taken; `other`: GPUs are not what it lacks.
+#: GPUs are free, but on several nodes; `full`: they are taken; `down`: so they are, and a node with enough is
+#: not ready; `other`: GPUs are not what it lacks.
 Reason = Literal[
     "coming",
     "selector",
@@ -40,6 +41,7 @@ Reason = Literal[
     "leaving",
     "fragmented",
     "full",
+    "down",
     "other",
 ]
 
@@ -76,21 +78,24 @@ class Wait:
 
 def waits_for(cluster: Snapshot, *reasons: Reason) -> tuple[Wait, ...]:
     """The waits with one of these reasons, one for each owner and reason, longer than any healthy wait."""
+    return tuple(wait for wait in cluster.once(_waits) if wait.reason in reasons)
+
+
+def _waits(cluster: Snapshot) -> tuple[Wait, ...]:
     found: dict[tuple[Ref, Reason], Wait] = {}
     for owner, pods in _alike(cluster):
         reason, nodes = _reason(cluster, pods[0])
-        if reason in reasons:
-            wait = Wait(owner=owner, pods=pods, asked=gpus_of(pods[0].spec), reason=reason, nodes=nodes)
-            known = found.setdefault((owner, reason), wait)
-            if known is not wait:
-                found[owner, reason] = replace(known, pods=(*known.pods, *pods))
+        wait = Wait(owner=owner, pods=pods, asked=gpus_of(pods[0].spec), reason=reason, nodes=nodes)
+        known = found.setdefault((owner, reason), wait)
+        if known is not wait:
+            found[owner, reason] = replace(known, pods=(*known.pods, *pods))
     return tuple(found.values())
 
 
 def _alike(cluster: Snapshot) -> list[tuple[Ref, tuple[Pod, ...]]]:
     groups: dict[tuple[Ref, bytes], list[Pod]] = {}
     for pod, _ in cluster.troubled_as("unschedulable"):
-        if (cluster.age_s(pod.metadata.creation_timestamp) or PENDING_S) >= PENDING_S:
+        if cluster.standing_s(pod) >= PENDING_S:
             spec = pod.spec
             asks = (spec.node_selector, spec.affinity, spec.tolerations, requests_of(spec))
             groups.setdefault((cluster.owner_of(pod), msgspec.json.encode(asks)), []).append(pod)
@@ -110,7 +115,19 @@ def _reason(cluster: Snapshot, pod: Pod) -> tuple[Reason, tuple[Node, ...]]:
     said = cluster.scheduling_message(pod)
     if not asked or (said and not _SHORT.search(said)):
         return "other", usable
-    return _short(cluster, pod, asked, usable)
+    reason, nodes = _short(cluster, pod, asked, usable)
+    away = [node for node in matching if not node.ready and _holds(cluster, node, asked)]
+    return (
+        ("down", (*nodes, *away))
+        if away and reason in ("full", "fragmented", "oversized")
+        else (reason, nodes)
+    )
+
+
+def _holds(cluster: Snapshot, node: Node, asked: Mapping[str, int]) -> bool:
+    """Whether a node has as many accelerators as a pod asks for, whoever uses them."""
+    held = cluster.gpus_in(node)
+    return all(held.get(name, 0) >= count for name, count in asked.items())
 
 
 def _short(
@@ -119,7 +136,7 @@ def _short(
     """Why the nodes that are open to a pod do not have the GPUs it asks for."""
     if any(all(cluster.free_on(node, name) >= count for name, count in asked.items()) for node in usable):
         return "other", usable
-    if pod in cluster.waiting_for(usable):
+    if cluster.would_fit(pod, usable):
         return "lost", usable
     offers = [cluster.allocatable_gpus(node) for node in usable]
     if not any(offer.get(name) for offer in offers for name in asked):
