@@ -23,7 +23,8 @@ _LIMITS = (
     ("volume", re.compile(r'Usage of EmptyDir volume "([\w.-]+)" exceeds the limit "(\w+)"')),
     ("pod", re.compile(r"Pod ephemeral local storage usage exceeds the total limit of (containers) (\w+)")),
 )
-FULL = r"No space left on device|\[Errno 28\]|os error 28|ENOSPC"
+#: A write that found no room; shared memory says the same of itself and is another matter.
+FULL = r"^(?!.*\bshm).*(?:No space left on device|\[Errno 28\]|os error 28|ENOSPC)"
 _PATH = re.compile(r"(?:No space left on device|Errno 28\])[^'\"/]*['\"]?(/[\w./-]+)")
 
 
