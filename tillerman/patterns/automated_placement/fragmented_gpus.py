@@ -28,17 +28,12 @@ from typing import Self
 
 from tillerman.cluster.change import Change
 from tillerman.cluster.model import Pod, Ref
-from tillerman.cluster.parallelism import edit_tensor_parallel
 from tillerman.cluster.quantity import counted
 from tillerman.cluster.snapshot import Snapshot
+from tillerman.patterns.automated_placement.asking import fewer_gpus, idle_gpus, narrower
 from tillerman.patterns.automated_placement.packing import makes_room, pack, packs, reluctance, smaller_pods
-from tillerman.patterns.automated_placement.waiting import Wait, fewer_gpus, idle_gpus, waits_for
+from tillerman.patterns.automated_placement.waiting import Wait, waits_for
 from tillerman.patterns.fault import Evidence, Fault, Layer, outage, seen_event, seen_object
-from tillerman.patterns.predictable_demands.model_memory import weights_in
-from tillerman.sizing.gpus import gpu_of
-
-#: Of the memory of its GPUs a server's weights may take this much: the rest is its cache and activations.
-SHARE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +85,8 @@ class FragmentedGpus(Fault):
         idle = idle_gpus(cluster, self.wait.pod)
         if idle and self.wait.count - idle <= max(self.free.values()):
             return fewer_gpus(cluster, self.wait.pod, idle, "its parallelism does not use them")
-        if halved := _half(cluster, self.wait, max(self.free.values())):
-            return halved
+        if less := narrower(cluster, self.wait.pod, self.wait.nodes, max(self.free.values())):
+            return less
         why = f"packed on the fullest nodes, these pods leave {self.wait.count} GPUs free on one"
         for pods in sorted(self.small.values(), key=lambda pods: reluctance(cluster, pods)):
             change = pack(cluster, pods[0], why) if makes_room(self.wait, self.free, pods) else None
@@ -107,23 +102,6 @@ class FragmentedGpus(Fault):
             "score GPUs with `NodeResourcesFit` MostAllocated, or use a scheduler or queue that packs",
             "a multi-node server (LeaderWorkerSet) or less tensor parallelism takes smaller remainders",
         ]
-
-
-def _half(cluster: Snapshot, wait: Wait, most: int) -> list[Change]:
-    """Half the parallelism, or a quarter, where the weights leave room for the cache even so."""
-    server = cluster.server_of(wait.pod)
-    weights = weights_in(cluster, server) if server else None
-    memory = [gpu.memory_bytes for node in wait.nodes if (gpu := gpu_of(node)) and gpu.memory_bytes]
-    if server is None or weights is None or not memory or server.tensor_parallel != wait.count:
-        return []
-    size = wait.count // 2
-    while size > most:
-        size //= 2
-    if size < 1 or wait.count % size or weights.high_bytes > SHARE * size * min(memory):
-        return []
-    why = f"{weights.assumed} fit on {counted(size, 'GPU')} of these nodes"
-    flag = edit_tensor_parallel(cluster, server, size, why)
-    return [flag, *fewer_gpus(cluster, wait.pod, wait.count - size, why)] if flag else []
 
 
 def _evidence(cluster: Snapshot, wait: Wait, free: Mapping[str, int]) -> tuple[Evidence, ...]:

@@ -16,9 +16,9 @@ only. Placeholders and batch pods of a negative priority wait by design, others 
 they are only noted.
 
 What we propose
-Fewer GPUs where the server asks for more than its parallelism uses; as many replicas (or as high a maximum
-of the autoscaler) as have a place, where some run already; else advice, for more GPUs are bought, not
-configured.
+Fewer GPUs where the server asks for more than its parallelism uses, or than a node has and the weights need;
+as many replicas (or as high a maximum of the autoscaler) as have a place, where some run already; else
+advice, for more GPUs are bought, not configured.
 
 Sources
 NVIDIA/k8s-device-plugin#33, #71, #176, #430; kube-scheduler 1.37 NodeResourcesFit.
@@ -33,7 +33,8 @@ from tillerman.cluster.model import Node, Pod, Ref
 from tillerman.cluster.objects import Object
 from tillerman.cluster.quantity import counted
 from tillerman.cluster.snapshot import Snapshot
-from tillerman.patterns.automated_placement.waiting import Wait, fewer_gpus, idle_gpus, waits_for
+from tillerman.patterns.automated_placement.asking import fewer_gpus, idle_gpus, narrower
+from tillerman.patterns.automated_placement.waiting import Wait, waits_for
 from tillerman.patterns.fault import Evidence, Fault, Layer, Severity, outage, seen_event, seen_object
 
 #: Where each kind says how many replicas there shall be, when one pod is one replica.
@@ -110,6 +111,8 @@ class InsufficientGpu(Fault):
         """Only the GPUs that are used, else only the replicas that have a place."""
         if self.idle:
             return fewer_gpus(cluster, self.wait.pod, self.idle, "its parallelism does not use them")
+        if self.wait.reason == "oversized":
+            return narrower(cluster, self.wait.pod, self.wait.nodes, self.largest)
         target, path = _says_how_many(cluster, self.subject)
         wanted = target.count(path) if target else None
         if target is None or wanted is None or not 0 < self.placed < wanted:

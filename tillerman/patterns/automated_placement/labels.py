@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tillerman.cluster.change import ABSENT, Change, Edit, path_of
 from tillerman.cluster.model import Node, Pod
@@ -65,6 +66,7 @@ def near(want: Want, nodes: Iterable[Node]) -> tuple[str, str]:
     return max(found)[2:] if found else ("", "")
 
 
+@lru_cache(maxsize=4096)
 def likeness(asked: str, value: str) -> float:
     """How alike two label values are, 0 to 1: 0 when they name different GPUs, enough when the same."""
     one, two = asked.lower(), value.lower()

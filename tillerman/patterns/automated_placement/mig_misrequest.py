@@ -137,7 +137,7 @@ class MigMisrequest(Fault):
         ]
 
     def _choice(self, cluster: Snapshot) -> str:
-        """The only resource there is, else the smallest slice that holds the model; "" where nobody can tell."""
+        """The only resource there is, else the smallest slice that holds the model; "" when unknown."""
         if len(self.instead) == 1:
             return next(iter(self.instead))
         server = cluster.server_of(self.pod)

@@ -1,9 +1,10 @@
 """Taints that keep pods away for good, and the tolerations that open nodes to them: shared by faults."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from tillerman.cluster.model import Node, Pod, Taint
-from tillerman.cluster.placement import gpus_of, unmatched, untolerated
+from tillerman.cluster.placement import gpus_of, untolerated
 from tillerman.cluster.snapshot import Snapshot
 
 #: Taints that say a node is in trouble, new or leaving: a pod may wait for such a node to come back.
@@ -25,14 +26,14 @@ def barrier(cluster: Snapshot, pod: Pod) -> tuple[tuple[Taint, ...], tuple[Node,
     asked = gpus_of(pod.spec)
     barred = [
         (node, deliberate(untolerated(pod.spec, node)))
-        for node in cluster.nodes
-        if not unmatched(pod.spec, node.labels)
-        and not any(taint.key in CONTROL_PLANE for taint in untolerated(pod.spec, node))
+        for node in cluster.matching(pod.spec)
+        if not any(taint.key in CONTROL_PLANE for taint in untolerated(pod.spec, node))
         and all(cluster.allocatable_gpus(node).get(name, 0) >= count for name, count in asked.items())
     ]
     if not barred or not all(taints for _, taints in barred):
         return (), ()
-    taints = min((taints for _, taints in barred), key=lambda ts: _cost(ts, [found for _, found in barred]))
+    groups = Counter(taints for _, taints in barred)
+    taints = min(groups, key=lambda one: _cost(one, groups))
     return taints, tuple(node for node, found in barred if set(found) <= set(taints))
 
 
@@ -41,10 +42,10 @@ def deliberate(taints: Iterable[Taint]) -> tuple[Taint, ...]:
     return tuple(taint for taint in taints if not taint.key.startswith(PASSING))
 
 
-def _cost(taints: tuple[Taint, ...], barred: list[tuple[Taint, ...]]) -> tuple[int, int, int]:
+def _cost(taints: tuple[Taint, ...], groups: Counter[tuple[Taint, ...]]) -> tuple[int, int, int]:
     """GPU taints before others, few before many, those of many nodes before those of one."""
     others = sum(not taint.key.endswith("/gpu") for taint in taints)
-    return others, len(taints), -sum(set(found) <= set(taints) for found in barred)
+    return others, len(taints), -sum(nodes for found, nodes in groups.items() if set(found) <= set(taints))
 
 
 def toleration(taint: Taint) -> dict[str, str]:

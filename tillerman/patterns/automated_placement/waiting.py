@@ -10,10 +10,9 @@ from typing import Literal
 
 import msgspec
 
-from tillerman.cluster.change import ABSENT, Change
+from tillerman.cluster.change import ABSENT
 from tillerman.cluster.model import Node, Pod, PodSpec, Ref
-from tillerman.cluster.parallelism import edit_gpus
-from tillerman.cluster.placement import gpus_of, requests_of, unmatched
+from tillerman.cluster.placement import gpus_of, requests_of
 from tillerman.cluster.snapshot import Snapshot
 
 #: Schedulers and autoscalers have had several rounds by then: a pod that still waits is stuck.
@@ -105,7 +104,7 @@ def _alike(cluster: Snapshot) -> list[tuple[Ref, tuple[Pod, ...]]]:
 def _reason(cluster: Snapshot, pod: Pod) -> tuple[Reason, tuple[Node, ...]]:
     if cluster.node_coming(pod):
         return "coming", ()
-    matching = tuple(node for node in cluster.nodes if not unmatched(pod.spec, node.labels))
+    matching = cluster.matching(pod.spec)
     if not matching:
         return "selector", ()
     usable = tuple(node for node in cluster.eligible(pod.spec) if node.ready)
@@ -201,21 +200,3 @@ def fits_without(cluster: Snapshot, spec: PodSpec, nodes: Iterable[Node], gone: 
         if back and all(room[name] >= want for name, want in asked.items()):
             return True
     return False
-
-
-def idle_gpus(cluster: Snapshot, pod: Pod) -> int:
-    """GPUs that a model server asks for beyond what its parallelism uses; 0 when its flags do not say."""
-    server = cluster.server_of(pod)
-    if server is None or server.engine == "tgi" or server.flag("tensor-parallel-size") is None:
-        return 0
-    replicas = server.number("data-parallel-size-local") or server.number("data-parallel-size") or 1
-    used = server.tensor_parallel * int(server.number("pipeline-parallel-size") or 1) * int(replicas)
-    return max(0, sum(gpus_of(PodSpec(containers=(server.container,))).values()) - used)
-
-
-def fewer_gpus(cluster: Snapshot, pod: Pod, fewer: int, why: str) -> list[Change]:
-    """The change that lets a model server ask for so many GPUs less."""
-    server = cluster.server_of(pod)
-    asked = sum(gpus_of(PodSpec(containers=(server.container,))).values()) if server else 0
-    change = edit_gpus(cluster, server, asked - fewer, why) if server else None
-    return [change] if change else []
