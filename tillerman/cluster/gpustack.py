@@ -66,6 +66,13 @@ class GpuStack(Servers):
 
     def looks_like_gpu(self, node: Node) -> bool:
         """Whether anything says that a node has GPUs: capacity, labels, taints, machines of its type."""
+        return node.name in self._gpu_looking
+
+    @cached_property
+    def _gpu_looking(self) -> frozenset[str]:
+        return frozenset(node.name for node in self.nodes if self._looks_like_gpu(node))
+
+    def _looks_like_gpu(self, node: Node) -> bool:
         if self.gpus_in(node) or any(_GPU_SIGN.search(taint.key) for taint in node.spec.taints):
             return True
         if any(_GPU_SIGN.search(key) and value != "false" for key, value in node.labels.items()):

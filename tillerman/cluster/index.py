@@ -1,10 +1,10 @@
 """The contents of a snapshot and the look-ups on them: the lowest storey of `Snapshot`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from tillerman.cluster.logs import Logs, NoLogs
 from tillerman.cluster.metrics import NO_SERIES, Series
@@ -12,6 +12,7 @@ from tillerman.cluster.model import Event, Node, Pod, Ref
 from tillerman.cluster.objects import Object
 
 Key = tuple[str, str, str]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ class Index:
 
     @property
     def seen(self) -> Source:
-        """The source with all that could not be seen, what was found out while answering questions included."""
+        """The source with all that could not be seen, what was found out while answering included."""
         late = (*self.logs.problems, *self.metrics.problems)
         return replace(self.source, not_seen=tuple(dict.fromkeys((*self.source.not_seen, *late))))
 
@@ -87,6 +88,17 @@ class Index:
     def sees(self, kind: str) -> bool:
         """Whether objects of a kind could be read; where not, their absence proves nothing."""
         return kind in self.kinds
+
+    def once(self, answer: Callable[[Self], T]) -> T:
+        """What a function answers about this snapshot, worked out the first time it is asked."""
+        if answer not in self._answers:
+            self._answers[answer] = answer(self)
+        found: T = self._answers[answer]
+        return found
+
+    @cached_property
+    def _answers(self) -> dict[Callable[..., Any], Any]:
+        return {}
 
     @cached_property
     def _by_key(self) -> Mapping[Key, Object]:

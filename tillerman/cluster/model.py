@@ -29,6 +29,7 @@ __all__ = [
     "PodSpec",
     "Probe",
     "Ref",
+    "Resources",
     "Taint",
     "Terminated",
     "Toleration",

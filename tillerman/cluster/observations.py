@@ -82,7 +82,8 @@ class Observations(Owners):
 
         Creation alone would not do: an object that was restored is created anew with the status it had.
         """
-        moments = [item.metadata.creation_timestamp, *(c.last_transition_time for c in item.status.conditions)]
+        moments = [condition.last_transition_time for condition in item.status.conditions]
+        moments.append(item.metadata.creation_timestamp)
         if isinstance(item, Pod):
             moments.append(item.status.start_time)
         known = [moment for moment in moments if moment]

@@ -8,11 +8,13 @@ scheduler's own message says those.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
+import msgspec
+
 from tillerman.cluster.life import is_sidecar
-from tillerman.cluster.model import Container, Node, Pod, PodSpec, Taint, Toleration
+from tillerman.cluster.model import Container, Node, Pod, PodSpec, Resources, Taint, Toleration
 from tillerman.cluster.observations import Observations
 from tillerman.cluster.quantity import quantity
 
@@ -21,6 +23,7 @@ GPU = "nvidia.com/gpu"
 _GPU_RESOURCE = re.compile(r"^(?:[\w.-]+/(?:gpu|gaudi|gpu\.shared)$|nvidia\.com/mig-|gpu\.intel\.com/)")
 
 
+@cache
 def is_gpu_resource(name: str) -> bool:
     """Whether an extended resource counts accelerators (`nvidia.com/gpu`, MIG slices, AMD, Intel)."""
     return bool(_GPU_RESOURCE.match(name))
@@ -133,6 +136,20 @@ class Obstacles:
         return bool(self.cordoned or self.taints or self.labels or self.short)
 
 
+def _held_by(node: Node) -> dict[str, int]:
+    found = _offered_by(node, node.status.capacity)
+    if any(found.values()):
+        return {name: count for name, count in found.items() if count}
+    counted = quantity(node.labels.get("nvidia.com/gpu.count")) or 0
+    replicas = quantity(node.labels.get("nvidia.com/gpu.replicas")) or 1
+    return {GPU: int(counted * max(replicas, 1))} if counted else {}
+
+
+def _offered_by(node: Node, resources: Resources | None = None) -> dict[str, int]:
+    listed = node.status.allocatable if resources is None else resources
+    return {name: int(quantity(value) or 0) for name, value in listed.items() if is_gpu_resource(name)}
+
+
 class Placement(Observations):
     """Questions about nodes and room."""
 
@@ -147,16 +164,19 @@ class Placement(Observations):
 
     def gpus_in(self, node: Node) -> dict[str, int]:
         """GPUs a node is known to hold, by resource: its capacity, else what its GPU labels count."""
-        found = {n: int(quantity(v) or 0) for n, v in node.status.capacity.items() if is_gpu_resource(n)}
-        if any(found.values()):
-            return {name: count for name, count in found.items() if count}
-        counted = quantity(node.labels.get("nvidia.com/gpu.count")) or 0
-        replicas = quantity(node.labels.get("nvidia.com/gpu.replicas")) or 1
-        return {GPU: int(counted * max(replicas, 1))} if counted else {}
+        return self._held[node.name] if node.name in self._held else _held_by(node)
+
+    @cached_property
+    def _held(self) -> Mapping[str, dict[str, int]]:
+        return {node.name: _held_by(node) for node in self.nodes}
 
     def allocatable_gpus(self, node: Node) -> dict[str, int]:
         """GPUs the kubelet would hand out, by resource; a resource it does not know is left out."""
-        return {n: int(quantity(v) or 0) for n, v in node.status.allocatable.items() if is_gpu_resource(n)}
+        return self._offered[node.name] if node.name in self._offered else _offered_by(node)
+
+    @cached_property
+    def _offered(self) -> Mapping[str, dict[str, int]]:
+        return {node.name: _offered_by(node) for node in self.nodes}
 
     def used_on(self, node: str) -> Mapping[str, float]:
         """What the unfinished pods on a node have requested, by resource."""
@@ -196,35 +216,51 @@ class Placement(Observations):
         """Each node's obstacles for a pod of this spec, in the nodes' order."""
         return tuple(self.obstacles(spec, node) for node in self.nodes)
 
+    def matching(self, spec: PodSpec) -> tuple[Node, ...]:
+        """Nodes that a pod's selector and required affinity ask for."""
+        key = msgspec.json.encode((spec.node_selector, spec.affinity))
+        if key not in self._matching:
+            self._matching[key] = tuple(node for node in self.nodes if not unmatched(spec, node.labels))
+        return self._matching[key]
+
+    @cached_property
+    def _matching(self) -> dict[bytes, tuple[Node, ...]]:
+        return {}
+
     def eligible(self, spec: PodSpec) -> tuple[Node, ...]:
         """Nodes a pod may run on by taints and labels and cordons, whatever room they have."""
-        return tuple(
-            node
-            for node in self.nodes
-            if not untolerated(spec, node)
-            and not unmatched(spec, node.labels)
-            and not node.spec.unschedulable
-        )
+        key = msgspec.json.encode((spec.node_selector, spec.affinity, spec.tolerations))
+        if key not in self._eligible:
+            self._eligible[key] = tuple(
+                node
+                for node in self.matching(spec)
+                if not node.spec.unschedulable and not untolerated(spec, node)
+            )
+        return self._eligible[key]
+
+    @cached_property
+    def _eligible(self) -> dict[bytes, tuple[Node, ...]]:
+        return {}
 
     def fits(self, spec: PodSpec) -> tuple[str, ...]:
         """Nodes that would take a pod of this spec now."""
-        return tuple(place.node for place in self.places(spec) if not place)
+        return tuple(node.name for node in self.eligible(spec) if not self.obstacles(spec, node))
 
     def waiting_for(self, nodes: Iterable[Node]) -> tuple[Pod, ...]:
         """The unschedulable GPU pods that would fit on one of these nodes with all its GPUs offered."""
-        found = []
-        for pod, _ in self.troubled_as("unschedulable"):
-            asked = gpus_of(pod.spec)
-            if asked and any(self._would_fit(pod, node, asked) for node in nodes):
-                found.append(pod)
-        return tuple(found)
+        among = tuple(nodes)
+        return tuple(pod for pod, _ in self.troubled_as("unschedulable") if self.would_fit(pod, among))
+
+    def would_fit(self, pod: Pod, nodes: Iterable[Node]) -> bool:
+        """Whether a GPU pod would fit on one of these nodes if that offered every GPU it holds."""
+        asked = gpus_of(pod.spec)
+        return bool(asked) and any(self._would_fit(pod, node, asked) for node in nodes)
 
     def _would_fit(self, pod: Pod, node: Node, asked: Mapping[str, int]) -> bool:
-        place = self.obstacles(pod.spec, node)
         room = {
             name: count - self.used_on(node.name).get(name, 0.0) for name, count in self.gpus_in(node).items()
         }
-        enough = all(room.get(name, 0.0) >= count for name, count in asked.items())
-        return enough and not (
-            place.taints or place.labels or any(not is_gpu_resource(n) for n in place.short)
-        )
+        if any(room.get(name, 0.0) < count for name, count in asked.items()):
+            return False
+        place = self.obstacles(pod.spec, node)
+        return not (place.taints or place.labels or any(not is_gpu_resource(n) for n in place.short))

@@ -84,6 +84,7 @@ class Container(Typed, frozen=True):
     readiness_probe: Probe | None = None
     volume_mounts: tuple[VolumeMount, ...] = ()
     lifecycle: dict[str, Any] | None = None
+    security_context: dict[str, Any] | None = None
     restart_policy: str = ""
 
     def __post_init__(self) -> None:
