@@ -115,8 +115,8 @@ def test_scraped_exporter_is_seen(small: Served, reader: Reader, tmp_path: Path)
         target = {"targets": [small.url.removeprefix("http://")], "labels": labels}
         job = {
             "job_name": "vllm",
-            "scrape_interval": "100ms",
-            "scrape_timeout": "100ms",
+            "scrape_interval": "2s",
+            "scrape_timeout": "2s",
             "metrics_path": "/api/v1/namespaces/chat/pods/llama-0:8000/proxy/metrics",
             "authorization": {"credentials": "read-me"},
             "static_configs": [target],
