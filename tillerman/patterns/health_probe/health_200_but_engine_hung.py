@@ -47,7 +47,7 @@ _UP = r"Application startup complete|Starting vLLM server|generation throughput"
 
 
 class Still(NamedTuple):
-    """A server that stands still: its running requests, seconds without a step at least, and what shows it."""
+    """A server that stands still: its running requests, seconds without a step, and what shows it."""
 
     running: float
     seconds: float
