@@ -97,6 +97,10 @@ def chosen_by(
             "more than one cluster is named",
             "give one of `--snapshot`, `--demo` and `--context` or `--kubeconfig`",
         )
+    if prometheus and (snapshot is not None or demo):
+        raise UsageError(
+            "`--prometheus` is for a live cluster", "a snapshot holds its own scrapes in metrics/"
+        )
     return From(
         snapshot=str(RECORDED) if demo else snapshot,
         demo=demo,
