@@ -11,7 +11,8 @@ or not on those nodes at all; every DaemonSet reports desired = ready, for the n
 
 When we stay silent
 The node is younger than a usual node start, not Ready or cordoned; the part is not installed; it works
-there; the node has no device plugin either, although its labels are there (that is another fault).
+there; the node has no device plugin either, although its labels are there (that is another fault); its GPUs
+are of another maker.
 
 What we propose
 What lets the part run: a label that exists in the place of one that does not, a toleration, a replica,
@@ -149,10 +150,20 @@ def _lacks(cluster: Snapshot, node: Node) -> str:
     """The labels, by prefix, that discovery should have given a node and has not; "" when it has them."""
     if cluster.stack("nfd-worker") and not any(key.startswith(NFD) for key in node.labels):
         return NFD
+    if not _nvidia(cluster, node):
+        return ""
     if cluster.all("ClusterPolicy") and not any(key.startswith(DEPLOY) for key in node.labels):
         return DEPLOY
     offered = any(cluster.allocatable_gpus(node).values())
     return GFD if offered and f"{GFD}product" not in node.labels else ""
+
+
+def _nvidia(cluster: Snapshot, node: Node) -> bool:
+    """Whether anything says that a node's GPUs are NVIDIA's: others have discovery of their own."""
+    taints = (taint.key for taint in node.spec.taints)
+    return any(
+        "nvidia.com/" in name or "10de" in name for name in (*cluster.gpus_in(node), *node.labels, *taints)
+    )
 
 
 def _felt(cluster: Snapshot, node: Node, waiting: tuple[Pod, ...]) -> bool:
