@@ -127,7 +127,7 @@ def _without_pod_ip(cluster: Snapshot, pair: Pair) -> Lack | None:
                 seen=(
                     (lacking.pod.ref, f"spec.containers[{lacking.container.name}].env[{SIDE_HOST}]", value),
                 ),
-                change=_with_variable(cluster, lacking, {"name": SIDE_HOST, "valueFrom": _POD_IP}, why),
+                change=with_variable(cluster, lacking, {"name": SIDE_HOST, "valueFrom": _POD_IP}, why),
             )
     return None
 
@@ -148,7 +148,7 @@ def _other_transport(cluster: Snapshot, pair: Pair) -> Lack | None:
             subject=cluster.owner_of(wrong.pod),
             said=f"`{wrong.pod.name}` has {name} `{had}`, the other role {there}",
             seen=((wrong.pod.ref, f"spec.containers[{wrong.container.name}].env[{name}]", str(had)),),
-            change=_with_variable(cluster, wrong, entry, why),
+            change=with_variable(cluster, wrong, entry, why),
         )
     return None
 
@@ -160,7 +160,7 @@ def _verbs(setting: str | None) -> bool:
     return _VERBS.search(setting) is not None
 
 
-def _with_variable(cluster: Snapshot, server: Server, entry: dict[str, Any], why: str) -> Change | None:
+def with_variable(cluster: Snapshot, server: Server, entry: dict[str, Any], why: str) -> Change | None:
     """The change that sets a variable in the owner's list; an entry of a name alone takes it out."""
     place = cluster.place_of(server.pod, server.container.name)
     if place is None:
