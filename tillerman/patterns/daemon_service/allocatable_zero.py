@@ -36,11 +36,13 @@ from tillerman.cluster.snapshot import Snapshot
 from tillerman.patterns.daemon_service.parts import JOINING_S, Defect, defect_on
 from tillerman.patterns.daemon_service.plugin_config import LABEL, WrongConfig, wrong_config
 from tillerman.patterns.daemon_service.repairs import repair
-from tillerman.patterns.fault import Evidence, Fault, Layer, Severity, outage, seen_object
+from tillerman.patterns.fault import Evidence, Fault, Layer, Severity, outage, seen_log, seen_object
 
 #: What has to work on a node before its GPUs are offered, in order.
 _CHAIN: tuple[Role, ...] = ("driver", "toolkit", "device-plugin")
 _STACK: tuple[Role, ...] = (*_CHAIN, "validator", "gpu-feature-discovery", "mig-manager", "dcgm-exporter")
+#: What a plugin says that waits for devices to appear. Source: device plugin 0.20.
+_FOUND_NONE = r"No devices found|non-NVML platform|could not load NVML|Incompatible strategy"
 _PRESENT = "nvidia.com/gpu.present"
 #: Labels by which people keep the plugin away from a node, or the operator while it works on it.
 _KEPT_OFF = {
@@ -70,20 +72,19 @@ class AllocatableZero(Fault):
     waiting: tuple[Pod, ...]
     defect: Defect | None
     config: WrongConfig | None
+    idle: bool
 
     @classmethod
     def detect(cls, cluster: Snapshot) -> Iterator[Self]:
         """Nodes without allocatable GPUs, grouped by the object that has to change."""
         groups: dict[Ref, tuple[Defect | None, list[Node]]] = {}
-        for node in cluster.nodes:
-            if not _lost(cluster, node):
-                continue
+        lost = [node for node in cluster.nodes if _lost(cluster, node)]
+        for node in lost:
             defect, config = _defect(cluster, node), wrong_config(cluster, node)
-            if not defect and not config and _repaired(cluster):
-                continue
-            at_node = defect is None or (config and config.by_label) or _joining(cluster, node)
-            subject = node.ref if at_node or defect is None else defect.owner
-            groups.setdefault(subject, (defect, []))[1].append(node)
+            if defect or config or not _repaired(cluster):
+                first = node if cluster.stack("device-plugin") else lost[0]
+                subject = _blamed(cluster, first, defect, config)
+                groups.setdefault(subject, (defect, []))[1].append(node)
         for subject, (defect, nodes) in groups.items():
             yield cls._of(cluster, subject, defect, nodes)
 
@@ -94,13 +95,14 @@ class AllocatableZero(Fault):
         severity: Severity = "info" if all(_joining(cluster, node) for node in nodes) else "warning"
         if severity == "warning" and any(outage(cluster, owner) == "critical" for owner in owners):
             severity = "critical"
+        plugin = cluster.stack_pod_on("device-plugin", nodes[0])
         parts = [pod for node in nodes for role in _STACK if (pod := cluster.stack_pod_on(role, node))]
         return cls(
             subject=subject,
             severity=severity,
             evidence=(
                 *(_counts(cluster, node) for node in nodes[:4]),
-                *(defect.evidence if defect else ()),
+                *(defect.evidence if defect else _idle(cluster, plugin)),
             ),
             hurts=(
                 *(node.ref for node in nodes),
@@ -113,13 +115,15 @@ class AllocatableZero(Fault):
             waiting=waiting,
             defect=defect,
             config=wrong_config(cluster, nodes[0]),
+            idle=plugin is not None and plugin.ready,
         )
 
     def summary(self) -> str:
         """How many GPUs on which nodes, and what is said about it."""
         where = self.nodes[0].name if len(self.nodes) == 1 else counted(len(self.nodes), "node")
         gpus = counted(self.gpus, "GPU") if self.gpus else "the GPUs"
-        said = f": {self.defect}" if self.defect else ": no device plugin works there"
+        idle = "the device plugin runs there and offers none" if self.idle else "no device plugin runs there"
+        said = f": {self.defect or idle}"
         waits = f"; {counted(len(self.waiting), 'pod')} waiting for them" if self.waiting else ""
         return f"{gpus} of {where} not allocatable{said}{waits}"
 
@@ -196,6 +200,16 @@ def _defect(cluster: Snapshot, node: Node) -> Defect | None:
     return None
 
 
+def _blamed(cluster: Snapshot, node: Node, defect: Defect | None, config: WrongConfig | None) -> Ref:
+    """What a person changes: the part that fails, the policy, or the node where only that can be said."""
+    if _joining(cluster, node) or (config and config.by_label):
+        return node.ref
+    if defect:
+        return defect.owner
+    policies = [] if cluster.stack("device-plugin") else cluster.all("ClusterPolicy")
+    return policies[0].ref if policies else config.policy.ref if config else node.ref
+
+
 def _repaired(cluster: Snapshot) -> bool:
     """In a what-if: whether it changes a part of the chain, and so may bring the GPUs back."""
     owners = (cluster.owner_of(workload) for role in _CHAIN for workload in cluster.stack(role))
@@ -207,3 +221,14 @@ def _counts(cluster: Snapshot, node: Node) -> Evidence:
     return seen_object(
         node.ref, "status.allocatable", f"{offered or 'no GPU resource'} of {have or 'unknown'}"
     )
+
+
+def _idle(cluster: Snapshot, plugin: Pod | None) -> tuple[Evidence, ...]:
+    """What a plugin says that runs and offers nothing."""
+    containers = plugin.spec.containers if plugin else ()
+    for container in containers:
+        log = cluster.log(plugin, container.name) if plugin else None
+        found = log.last(_FOUND_NONE) if log else None
+        if found and plugin:
+            return (seen_log(plugin.ref, container.name, found[0].number, found[0].text),)
+    return ()

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from tillerman.cluster.life import last_end
 from tillerman.cluster.model import Node, Pod, Ref, Taint, Toleration
 from tillerman.cluster.objects import Object
 from tillerman.cluster.placement import tolerates, unmatched
@@ -130,6 +131,9 @@ def _failing(cluster: Snapshot, workload: Object, pod: Pod) -> Defect | None:
     if warning:
         evidence.append(seen_event(pod.ref, warning))
     said = _KLOG.sub("", telling.text) if telling else warning.text if warning else state
+    end = last_end(trouble.status) if trouble.status else None
+    if end and end.reason == "OOMKilled":
+        said = f"`{trouble.container}` is OOMKilled"
     return Defect(
         workload=workload, owner=owner, kind="failing", pod=pod, said=said[-200:], evidence=tuple(evidence)
     )
