@@ -151,7 +151,9 @@ def _wrongs(cluster: Snapshot, watch: Watch) -> list[Wrong]:
         if not answered(watch, name, exposed):
             right = successor(watch, name, exposed)
             missing.append(Wrong(watch=watch, wrong=name, right=right, exposed=True))
-        elif stale := _stale_model(watch, name, exposed.get(name, frozenset())):
+        elif stale := _stale_model(watch, name, exposed.get(name, frozenset())) or _gone(
+            cluster, watch, name
+        ):
             missing.append(stale)
         elif re.search(r"\bor\b", watch.text):
             return []
@@ -160,11 +162,20 @@ def _wrongs(cluster: Snapshot, watch: Watch) -> list[Wrong]:
 
 def _stale_model(watch: Watch, name: str, models: frozenset[str]) -> Wrong | None:
     """A model name that no server has under this series."""
-    for operator, value in watch.models(name):
+    for operator, value in watch.asked(name, "model_name"):
         fits = [m for m in models if m == value or (operator == "=~" and _matches(value, m))]
         if not fits and any(models):
             right = next(iter(models)) if len(models) == 1 else ""
             return Wrong(watch=watch, wrong=value, right=right, exposed=True)
+    return None
+
+
+def _gone(cluster: Snapshot, watch: Watch, name: str) -> Wrong | None:
+    """A namespace in a query that holds no pod, while the servers are in another."""
+    here = watch.scaler.namespace
+    for operator, value in watch.asked(name, "namespace"):
+        if operator == "=" and value != here and cluster.pods_in(here) and not cluster.pods_in(value):
+            return Wrong(watch=watch, wrong=value, right=here, exposed=True)
     return None
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from tillerman.cluster.model import Ref
 from tillerman.cluster.objects import Object
@@ -91,18 +92,33 @@ def prometheus_for(cluster: Snapshot, namespace: str) -> Prometheus | None:
         for trigger in scaler.items("spec.triggers"):
             metadata = (trigger.get("metadata") or {}) if isinstance(trigger, dict) else {}
             reference = (trigger.get("authenticationRef") or {}) if metadata else {}
-            usable = not reference or (scaler.namespace == namespace and not reference.get("kind"))
-            if metadata.get("serverAddress") and usable:
+            known = _authentication(cluster, scaler, reference, namespace)
+            if metadata.get("serverAddress") and known is not None:
                 return Prometheus(
                     address=str(metadata["serverAddress"]),
                     auth_modes=str(metadata.get("authModes", "")),
-                    authentication=str(reference.get("name", "")),
+                    authentication=known,
                 )
     services = [s for s in cluster.all("Service") if re.search(r"prometheus", s.name) and _serves_9090(s)]
     headed = [s for s in services if s.text("spec.clusterIP") != "None"] or services
     if len(headed) != 1:
         return None
     return Prometheus(address=f"http://{headed[0].name}.{headed[0].namespace}.svc:9090")
+
+
+def _authentication(
+    cluster: Snapshot, scaler: Object, reference: dict[str, Any], namespace: str
+) -> str | None:
+    """The TriggerAuthentication by which another namespace can ask as this scaler does: "" for none needed.
+
+    None where it needs one and the namespace has none of its own that is the only one.
+    """
+    if not reference:
+        return ""
+    if scaler.namespace == namespace and not reference.get("kind"):
+        return str(reference.get("name", ""))
+    own = cluster.all("TriggerAuthentication", namespace)
+    return own[0].name if len(own) == 1 else None
 
 
 def _serves_9090(service: Object) -> bool:

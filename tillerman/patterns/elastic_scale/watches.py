@@ -49,11 +49,11 @@ class Watch:
         found = re.findall(r"(?<![\w:])([a-zA-Z_][\w:]*)(?!\s*\()", bare)
         return tuple(dict.fromkeys(n for n in found if _ENGINES.match(n) or n.startswith(_ALL_PICKERS)))
 
-    def models(self, name: str) -> tuple[tuple[str, str], ...]:
-        """The model names asked for with a series: operator (`=` or `=~`) and value."""
+    def asked(self, name: str, label: str) -> tuple[tuple[str, str], ...]:
+        """What is asked of a label of a series: operator (`=` or `=~`) and value."""
         found: list[tuple[str, str]] = []
         for labels in re.findall(re.escape(name) + r"\s*\{([^}]*)\}", self.text):
-            found += re.findall(r"model_name\s*(=~|=)\s*[\"']([^\"']*)[\"']", labels)
+            found += re.findall(rf"\b{label}\s*(=~|=)\s*[\"']([^\"']*)[\"']", labels)
         return tuple(found)
 
 

@@ -162,7 +162,7 @@ def _wrong_pool(cluster: Snapshot, pod: Pod, container: Container, *, down: bool
     ]
     if named is not None:
         have = named.ref.api_version.split("/")[0]
-        if not group or group == have or len(mine) != 1:
+        if not group or group in _groups(cluster, named.ref) or len(mine) != 1:
             return None
         return _named(cluster, pod, container, ("pool-group", group, have), mine[0])
     if len(mine) != 1:
@@ -170,6 +170,11 @@ def _wrong_pool(cluster: Snapshot, pod: Pod, container: Container, *, down: bool
     pool = mine[0].pool
     wrong = ("pool-name", name, pool.name) if pool.name != name else ("pool-namespace", space, pool.namespace)
     return _named(cluster, pod, container, wrong, mine[0])
+
+
+def _groups(cluster: Snapshot, ref: Ref) -> set[str]:
+    """The API groups in which an object of this kind and name was read: a pool may be in an older one too."""
+    return {item.ref.api_version.split("/")[0] for item in cluster.objects if item.ref.key == ref.key}
 
 
 def _no_pool(cluster: Snapshot, pod: Pod, container: Container, name: str) -> Cause:
