@@ -11,12 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from tillerman_lab.client import Client
 from tillerman_lab.control_plane import ControlPlane
 from tillerman_lab.errors import ApiError
-from tillerman_lab.lab import wait_for
 
 Object = dict[str, Any]
 KSERVE = "serving.kserve.io/v1beta1"
 LLMISVC = "serving.kserve.io/v1alpha2"
-READY_WITHIN_S = 60
 
 
 def condition(thing: Object, kind: str = "Ready") -> str:
@@ -32,7 +30,7 @@ def ready_pod(lab: ControlPlane, namespace: str, name: str) -> Object:
     def found() -> list[Object]:
         return [pod for pod in pods_of(lab.admin, namespace, name) if condition(pod) == "True"]
 
-    pods: list[Object] = wait_for(f"a ready pod of {namespace}/{name}", found, READY_WITHIN_S)
+    pods: list[Object] = lab.wait_for(f"a ready pod of {namespace}/{name}", found)
     return pods[0]
 
 
@@ -46,7 +44,7 @@ def crashed(lab: ControlPlane, namespace: str, selector: str) -> Object:
                     return {"pod": pod["metadata"]["name"], "container": status["name"], **ended}
         return {}
 
-    answer: Object = wait_for(f"a crash of {selector}", found, READY_WITHIN_S)
+    answer: Object = lab.wait_for(f"a crash of {selector}", found)
     return answer
 
 
@@ -76,7 +74,7 @@ def test_nodes_carry_what_the_gpu_stack_writes(lab: ControlPlane) -> None:
     assert ("nvidia.com/gpu", "NoSchedule") in {
         (t["key"], t["effect"]) for t in nodes["h100-0"]["spec"]["taints"]
     }
-    assert {condition(node) for node in nodes.values()} == {"True"}
+    lab.wait_for("nodes", lambda: all(condition(node) == "True" for node in lab.admin.list("v1", "Node")))
 
 
 def test_inference_service_becomes_a_ready_pod(lab: ControlPlane) -> None:
@@ -87,10 +85,9 @@ def test_inference_service_becomes_a_ready_pod(lab: ControlPlane) -> None:
         "nvidia.com/gpu.product"
     ] == ("NVIDIA-L4")
     assert [container["name"] for container in pod["spec"]["initContainers"]] == ["storage-initializer"]
-    wait_for(
+    lab.wait_for(
         "chat/assistant being ready",
         lambda: condition(lab.admin.get(KSERVE, "InferenceService", "assistant", "chat")) == "True",
-        READY_WITHIN_S,
     )
 
 
@@ -98,7 +95,7 @@ def test_llm_inference_service_becomes_ready_with_pool_and_route(lab: ControlPla
     def ready() -> bool:
         return condition(lab.admin.get(LLMISVC, "LLMInferenceService", "qwen3-32b", "chat")) == "True"
 
-    wait_for("chat/qwen3-32b being ready", ready, READY_WITHIN_S)
+    lab.wait_for("chat/qwen3-32b being ready", ready)
     assert len(lab.admin.list("inference.networking.k8s.io/v1", "InferencePool", "chat")) == 1
     assert len(lab.admin.list("gateway.networking.k8s.io/v1", "HTTPRoute", "chat")) == 1
 
@@ -136,7 +133,7 @@ def test_product_nobody_has_stays_pending(lab: ControlPlane) -> None:
                     return str(each["message"])
         return ""
 
-    assert "didn't match Pod's node affinity/selector" in wait_for("translator being refused", refused)
+    assert "didn't match Pod's node affinity/selector" in lab.wait_for("translator being refused", refused)
 
 
 def test_changed_memory_heals(lab: ControlPlane) -> None:
@@ -192,7 +189,7 @@ def test_metrics_grow_between_two_scrapes(lab: ControlPlane) -> None:
     first = scrape(lab, "chat", pod, 8080)
     assert first["vllm:num_requests_waiting[('engine', '0'), ('model_name', 'reviewer')]"] == 38
     assert first["vllm:kv_cache_usage_perc[('engine', '0'), ('model_name', 'reviewer')]"] == 0.97
-    wait_for("tokens", lambda: scrape(lab, "chat", pod, 8080)[tokens] > first[tokens], 10)
+    lab.wait_for("tokens", lambda: scrape(lab, "chat", pod, 8080)[tokens] > first[tokens], 10)
 
 
 def test_gpu_exporter_names_the_pod_that_uses_a_gpu(lab: ControlPlane) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tillerman_lab.build import is_built
 from tillerman_lab.fixtures import first_port
-from tillerman_lab.lab import wait_for
+from tillerman_lab.waiting import wait_for
 
 RUN = Path(__file__).resolve().parents[2] / "deploy" / "lab" / "run.py"
 PORT = first_port() + 100

@@ -13,6 +13,7 @@ from . import crds, modules
 from .errors import LabError, NotBuilt
 from .go import toolchain
 from .places import HOME, bin_folder, crds_file, kserve_folder, required_version
+from .processes import leashed
 
 KUBE = "k8s.io/kubernetes"
 SAY_EVERY_S = 60
@@ -111,11 +112,10 @@ def _build_one(go: str, program: Program, title: str, say: Say) -> None:
     folder = modules.download(go, modules.KSERVE) if program.kserve else HOME
     half = bin_folder() / f".{program.name}"
     log = bin_folder() / f".{program.name}.log"
-    argv = [go, "build", "-trimpath", "-buildvcs=false", f"-ldflags=-s -w {program.flags}".strip()]
+    flags = ["-trimpath", "-buildvcs=false", f"-ldflags=-s -w {program.flags}".strip()]
+    argv = leashed([go, "build", *flags, "-o", str(half), program.package])
     with log.open("wb") as out:
-        running = subprocess.Popen(
-            [*argv, "-o", str(half), program.package], cwd=folder, stdout=out, stderr=out
-        )
+        running = subprocess.Popen(argv, cwd=folder, stdout=out, stderr=out)
         try:
             _wait(running, title, started, say)
         finally:

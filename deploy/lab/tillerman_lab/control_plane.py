@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from .load import Loaded, load_objects
 from .places import HOME
 from .ports import Ports
 from .processes import Processes
+from .waiting import Found
 
 READY_WITHIN_S = 120
 AS_RECORDED = (
@@ -75,6 +76,13 @@ class ControlPlane:
         self.admin = self.client("admin")
         self._write_kubeconfigs()
         self.processes.wait_until("the API server being ready", self.admin.is_ready, READY_WITHIN_S)
+
+    def wait_for(self, what: str, found: Callable[[], Found], within_s: float = READY_WITHIN_S) -> Found:
+        """The first answer of `found` that counts as true.
+
+        Raises `LabError` when there is none in time, or when a program of the control plane has ended.
+        """
+        return self.processes.wait_until(what, found, within_s)
 
     def load(self, objects: Iterable[Object], exact: bool = True) -> Loaded:
         """Load recorded objects (see `load_objects`); exactly, with their uids, generations and times.

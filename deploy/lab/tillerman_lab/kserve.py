@@ -3,7 +3,6 @@
 import base64
 import json
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from .build import binary
 from .client import Client, Object
 from .control_plane import READY_WITHIN_S, ControlPlane
 from .places import kserve_folder
+from .ports import listens
 
 NAMESPACE = "kserve"
 GATEWAY = "kserve-ingress-gateway"
@@ -65,7 +65,7 @@ def start(plane: ControlPlane) -> None:
     secure = [*_argv("kserve-llmisvc", plane.ports.llmisvc), "--metrics-secure=false"]
     plane.processes.start("kserve-llmisvc", secure, env)
     ports = (plane.ports.kserve[0], plane.ports.llmisvc[0])
-    plane.processes.wait_until("KServe's webhooks", lambda: all(map(_listens, ports)), READY_WITHIN_S)
+    plane.processes.wait_until("KServe's webhooks", lambda: all(map(listens, ports)), READY_WITHIN_S)
 
 
 def _argv(name: str, ports: tuple[int, int, int]) -> list[str]:
@@ -76,12 +76,6 @@ def _argv(name: str, ports: tuple[int, int, int]) -> list[str]:
         f"--metrics-addr={LOOPBACK}:{metrics}",
         f"--health-probe-addr={LOOPBACK}:{health}",
     ]
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def _objects() -> Iterator[Object]:

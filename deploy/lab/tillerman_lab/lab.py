@@ -1,10 +1,8 @@
 """The lab: a control plane with KWOK's nodes, KServe's controllers and an estate; or the bare plane."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from . import estate, kserve, stages
 from .addresses import KUBELET_PORT, LOOPBACK, POD_RANGE
@@ -12,7 +10,7 @@ from .build import binary
 from .control_plane import READY_WITHIN_S, ControlPlane
 from .errors import LabError
 from .places import MANIFESTS
-from .ports import Ports, free_block
+from .ports import Ports, free_block, listens
 from .processes import Processes
 from .runs import run_folder
 from .template import copy_template
@@ -21,7 +19,10 @@ SPEED = 60.0
 """Seconds in the lab per second of the clock: a model that takes five minutes to load takes five seconds."""
 LEASE_S = 5
 """A restarted KWOK waits for the leases of its predecessor to expire."""
-GROUPS = ("gateway.networking.k8s.io/v1", "inference.networking.k8s.io/v1")
+PLAYED = {
+    "gateway.networking.k8s.io/v1": ("gateways", "httproutes"),
+    "inference.networking.k8s.io/v1": ("inferencepools",),
+}
 Say = Callable[[str], None]
 
 
@@ -91,7 +92,7 @@ def _plane(
 
 
 def _start_kwok(plane: ControlPlane) -> None:
-    """Start KWOK when the groups are there whose objects it shall play; it would end at once without them."""
+    """Start KWOK once the kinds that it plays are published: without them it ends. Wait until it plays."""
     folder = plane.folder / "stages"
     folder.mkdir()
     files = {
@@ -116,18 +117,13 @@ def _start_kwok(plane: ControlPlane) -> None:
         f"--node-lease-duration-seconds={LEASE_S}",
     ]
     plane.processes.start("kwok", argv)
+    plane.processes.wait_until("KWOK", lambda: listens(plane.ports.kwok), READY_WITHIN_S)
 
 
 def _published(plane: ControlPlane) -> bool:
-    paths = plane.admin.call("GET", "/openapi/v3")["paths"]
-    return all(f"apis/{group}" in paths for group in GROUPS)
-
-
-def wait_for(what: str, found: Callable[[], Any], within_s: float = 60) -> Any:
-    """The first answer of `found` that is not false. Raises `LabError` when there is none in time."""
-    until = time.monotonic() + within_s
-    while not (answer := found()):
-        if time.monotonic() > until:
-            raise LabError(f"{what}: not within {within_s:.0f} s")
-        time.sleep(0.1)
-    return answer
+    """Whether OpenAPI has the kinds; the path of their group is there as soon as it has any of its kinds."""
+    for group, plurals in PLAYED.items():
+        answer = plane.admin.request("GET", f"/openapi/v3/apis/{group}")
+        if not answer.is_success or not all(f"/{plural}/{{name}}" in answer.text for plural in plurals):
+            return False
+    return True

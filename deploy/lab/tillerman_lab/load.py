@@ -1,9 +1,9 @@
 """Putting recorded objects into an API server, with their status: a cluster on disk becomes a live one."""
 
 import re
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from .addresses import SERVICE_RANGE
 from .client import Client, Object
 from .crds import CRD, permissive, stripped
-from .errors import ApiError, LabError
+from .errors import ApiError
+from .waiting import wait_for
 
 SERVER_OWNED = (
     "uid",
@@ -211,15 +212,8 @@ def _serve_unknown_kinds(client: Client, objects: list[Object]) -> None:
         if "." in group and not _is_served(client, api_version, kind):
             if (group, kind) not in defined:
                 client.ensure(permissive(group, version, kind, namespaced))
-            _wait_served(client, api_version, kind)
-
-
-def _wait_served(client: Client, api_version: str, kind: str) -> None:
-    until = time.monotonic() + SERVED_WITHIN_S
-    while not _is_served(client, api_version, kind):
-        if time.monotonic() > until:
-            raise LabError(f"`{kind}` of `{api_version}` is not served within {SERVED_WITHIN_S} s")
-        time.sleep(0.1)
+            served = partial(_is_served, client, api_version, kind)
+            wait_for(f"`{kind}` of `{api_version}` being served", served, SERVED_WITHIN_S)
 
 
 def _is_served(client: Client, api_version: str, kind: str) -> bool:

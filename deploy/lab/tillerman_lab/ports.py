@@ -75,6 +75,13 @@ def free_block(base: int) -> Ports:
     raise LabError(f"no {BLOCK} free ports in a row from {base} on", hint="name another `--ports BASE`")
 
 
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections on a port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -10,10 +10,16 @@ from types import TracebackType
 from typing import Self
 
 from .errors import LabError
+from .waiting import Found, wait_for
 
 LEASH = Path(__file__).parent / "leash.py"
 GRACE_S = 10
 """How long a program may take to end by itself. Measured: all six together take about 2 s."""
+
+
+def leashed(argv: list[str]) -> list[str]:
+    """The command line that runs a program so that it dies with this process."""
+    return [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *argv]
 
 
 class Child:
@@ -28,7 +34,7 @@ class Child:
         self.log = log
         with log.open("wb") as out:
             self._running = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *argv],
+                leashed(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -76,21 +82,27 @@ class Processes:
         self.children.append(child)
         return child
 
-    def wait_until(self, what: str, is_so: Callable[[], bool], within_s: float) -> None:
-        """Wait until something is so. Raises `LabError` when it is not in time or a program has ended."""
-        until = time.monotonic() + within_s
-        while not is_so():
-            for child in self.children:
-                child.ensure_alive()
-            if time.monotonic() > until:
-                raise LabError(f"{what}: not within {within_s:.0f} s", hint=f"the logs are in {self.folder}")
-            time.sleep(0.05)
+    def wait_until(self, what: str, found: Callable[[], Found], within_s: float) -> Found:
+        """The first answer of `found` that counts as true.
+
+        Raises `LabError` when there is none in time, or when a program has ended.
+        """
+
+        def asked() -> Found:
+            self.ensure_alive()
+            return found()
+
+        return wait_for(what, asked, within_s, hint=f"the logs are in {self.folder}")
+
+    def ensure_alive(self) -> None:
+        """Raise `LabError` when a program has ended."""
+        for child in self.children:
+            child.ensure_alive()
 
     def watch(self) -> None:
         """Return never; raise `LabError` when a program ends that should run."""
         while True:
-            for child in self.children:
-                child.ensure_alive()
+            self.ensure_alive()
             time.sleep(1)
 
     def stop(self) -> None:

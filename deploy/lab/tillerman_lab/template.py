@@ -22,6 +22,7 @@ from .errors import NotBuilt
 from .places import bin_folder, cache_root, crds_file, fingerprint
 from .ports import free_block
 from .processes import Processes
+from .waiting import wait_for
 
 Say = Callable[[str], None]
 PARTS = ("etcd", "pki", "tokens.csv")
@@ -90,11 +91,11 @@ def _apply_crds(client: Client) -> None:
     items = json.loads(crds_file().read_text())["items"]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(client.ensure, items))
-    until = time.monotonic() + ESTABLISHED_WITHIN_S
-    while not all(map(_is_established, client.list("apiextensions.k8s.io/v1", crds.CRD))):
-        if time.monotonic() > until:
-            raise TimeoutError(f"the CRDs are not established within {ESTABLISHED_WITHIN_S} s")
-        time.sleep(0.2)
+
+    def established() -> bool:
+        return all(map(_is_established, client.list("apiextensions.k8s.io/v1", crds.CRD)))
+
+    wait_for("the CRDs being served", established, ESTABLISHED_WITHIN_S)
     for role in identities.roles(crds.served_kinds(items)):
         client.ensure(role)
 
