@@ -20,4 +20,7 @@ default plugins do, and held against the scheduler's own message.
 Sources
 Kubernetes documentation, "Assigning Pods to Nodes", "Taints and Tolerations"; kube-scheduler 1.37;
 volcano-sh/volcano#3948, NVIDIA/k8s-device-plugin#734. Checked 2026-11-23.
+
+Category
+foundational
 """

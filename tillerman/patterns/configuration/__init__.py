@@ -17,4 +17,7 @@ capability and count from node labels, and against the first error of a start th
 Sources
 vLLM 0.32 configuration classes and error texts; NVIDIA compute capabilities; KServe 0.20 runtimes. Checked
 2026-11-23.
+
+Category
+configuration
 """

@@ -20,4 +20,7 @@ the messages of the API server and the state of what serves them.
 Sources
 KServe 0.20 controllers and webhooks; Kubernetes 1.37 ResourceQuota and LimitRange admission. Checked
 2026-11-23.
+
+Category
+advanced
 """

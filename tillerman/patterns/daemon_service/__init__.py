@@ -20,4 +20,7 @@ pod of each part runs.
 Sources
 NVIDIA GPU operator 26.7, k8s-device-plugin 0.20, NFD 0.19, DCGM exporter 4.8; NVIDIA/k8s-device-plugin#58,
 #234, #585; NVIDIA/gpu-operator#149, #423. Checked 2026-11-23.
+
+Category
+behavioral
 """

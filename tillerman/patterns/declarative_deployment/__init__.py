@@ -20,4 +20,7 @@ and does the strategy, with its percentages rounded as the controller rounds the
 Sources
 Kubernetes documentation, "Deployments"; deployment controller 1.37; kserve/kserve#1601, #4188, #4855.
 Checked 2026-11-23.
+
+Category
+foundational
 """

@@ -22,4 +22,7 @@ and port against the engine's.
 Sources
 Kubernetes documentation, "Configure Liveness, Readiness and Startup Probes"; KServe 0.20 presets (startup
 60 x 10 s); vllm-project/vllm#17386, kserve/kserve#5062, scaleapi/llm-engine#255. Checked 2026-11-23.
+
+Category
+foundational
 """

@@ -22,4 +22,7 @@ form and the claims that exist.
 Sources
 Kubernetes documentation, "Init Containers"; KServe 0.20 storage containers and `storage_errors.py`;
 kserve/kserve#4400, #5162, #5326, #5412, #6024. Checked 2026-11-24.
+
+Category
+structural
 """

@@ -19,4 +19,7 @@ strategies; download errors in logs; images by the names that their projects use
 Sources
 KServe documentation, "Model caching"; Kubernetes documentation, "Node-pressure Eviction", "Persistent
 Volumes" and "Images"; llm-d release notes 0.8; kserve/kserve#3409, #4575, #6137. Checked 2026-11-24.
+
+Category
+emerging
 """

@@ -19,4 +19,7 @@ seen, only what arithmetic on names, flags and node labels proves.
 Sources
 vLLM documentation, "Conserving memory"; KAITO 0.12 and llm-d planner (estimates); KServe 0.20 default
 resources. Checked 2026-11-23.
+
+Category
+foundational
 """
