@@ -177,6 +177,7 @@ def _world(server: Server) -> int:
 def _spans_pods(cluster: Snapshot, server: Server) -> bool:
     """Whether several pods form one engine, so that one pod need not have all GPUs."""
     backend = server.flag("distributed-executor-backend")
-    group = cluster.owner_of(server.pod).kind == "LeaderWorkerSet" or "LWS_GROUP_SIZE" in server.env
+    group = cluster.owner_of(server.pod).kind == "LeaderWorkerSet"
+    group = group or any(name in server.env for name in ("LWS_GROUP_SIZE", "RAY_NODE_COUNT"))
     external = server.flag("data-parallel-rank") or server.flag("data-parallel-address")
     return bool(group or external or server.flag("nnodes") or (backend and backend.value == "ray"))

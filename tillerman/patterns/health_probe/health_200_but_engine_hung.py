@@ -123,7 +123,7 @@ class Health200ButEngineHung(Fault):
 
 def _by_series(cluster: Snapshot, server: Server) -> Still | None:
     """A rank whose requests run and whose counters do not move over the window of the scrapes."""
-    series, ref = cluster.series(server.pod), str(server.pod.ref)
+    series, ref = _tail(cluster.series(server.pod)), str(server.pod.ref)
     if series.window_s < WINDOW_S:
         return None
     ranks = {sample.labels.get("engine") for sample in series.samples("running")}
@@ -138,6 +138,13 @@ def _by_series(cluster: Snapshot, server: Server) -> Still | None:
             )
             return Still(running[-1], series.window_s, evidence, measured=True)
     return None
+
+
+def _tail(series: Series) -> Series:
+    """The last scrapes, as many as span a window: what moved before them does not count."""
+    newest = series.scrapes[-1].at_s if series else 0.0
+    first = max((at for at, one in enumerate(series.scrapes) if one.at_s <= newest - WINDOW_S), default=0)
+    return Series(scrapes=series.scrapes[first:])
 
 
 def _standing(series: Series, labels: dict[str, str]) -> str | None:

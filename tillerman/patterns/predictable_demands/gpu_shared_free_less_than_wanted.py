@@ -176,10 +176,10 @@ class GpuSharedFreeLessThanWanted(Fault):
 def _takers(cluster: Snapshot, owner: Ref, said: Said) -> Iterator[Taker]:
     """The objects that take more of the GPU than they may, why, and their server."""
     server, node = said.crash.server, cluster.node(said.crash.pod.spec.node_name)
-    if node is None:
-        return
     if not server.gpus and not server.pod.spec.resource_claims:
         yield owner, "no-request", server
+    elif node is None:
+        yield owner, "unknown", server
     elif (shares := shares_of(cluster, node)) > 1:
         here = [one for one in cluster.servers if one.pod.spec.node_name == node.name and one.gpus]
         for one in sorted(here, key=lambda s: s.pod.ref.key != server.pod.ref.key):
