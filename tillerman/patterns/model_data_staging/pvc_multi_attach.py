@@ -136,7 +136,7 @@ class PvcMultiAttach(Fault):
         """What frees the volume now, and what keeps it from happening again."""
         space, holder = self.pod.namespace, self.holders[0]
         found = [
-            "weights that many pods read belong on a ReadWriteMany or ReadOnlyMany claim; else one for each pod",
+            "weights that many pods read belong on a ReadWriteMany or ReadOnlyMany claim, or on one each",
         ]
         if not self.own:
             found.insert(
