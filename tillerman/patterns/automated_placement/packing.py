@@ -11,6 +11,8 @@ from tillerman.cluster.snapshot import Snapshot
 from tillerman.patterns.automated_placement.waiting import Wait
 
 HOST = "kubernetes.io/hostname"
+#: Pods of these run once: their template cannot change, and they are not placed anew.
+_ONCE = ("Job", "CronJob")
 
 
 class Rules(NamedTuple):
@@ -80,7 +82,7 @@ def pack(cluster: Snapshot, pod: Pod, why: str) -> Change | None:
 
 def _rules(cluster: Snapshot, pod: Pod) -> Rules | None:
     place = cluster.place_of(pod, pod.spec.containers[0].name)
-    if place is None:
+    if place is None or place.target.kind in _ONCE:
         return None
     spread = place.target.items(f"{place.pod}.topologySpreadConstraints")
     return Rules(place.target, place.pod, spread, place.target.table(f"{place.pod}.affinity"))
