@@ -126,15 +126,22 @@ def differences(cluster: Snapshot, pair: Pair, late: Server) -> Iterator[Differe
 
 def _settings(cluster: Snapshot, servers: tuple[Server, ...]) -> dict[str, set[str]]:
     """Each setting's values among the servers of a role."""
-    found: dict[str, set[str]] = {"image": {_release(server.container.image) for server in servers}}
+    found: dict[str, set[str]] = {"image": {_version(server.container.image) for server in servers}}
     for name, default in _FLAGS.items():
         values = ((flag.value if (flag := s.flag(name)) else default) for s in servers)
         found[name] = {_SAME.get(value, value) for value in values}
     for name in _VARIABLES:
         found[name] = {server.env.get(name, "not set") for server in servers}
-    found["model"] = {model for server in servers if (model := model_of(cluster, server))}
+    models = (model_of(cluster, server) for server in servers)
+    found["model"] = {model.rstrip("/").rsplit("/", 1)[-1].lower() for model in models if model}
     found["kv_connector"] = {_connector(server) for server in servers} - {""}
     return found
+
+
+def _version(image: str) -> str:
+    """The release that an image's tag names, whatever build it is; the whole image where it names none."""
+    tag = re.search(r":v?(\d+\.\d+(?:\.\d+)?(?:\.?(?:rc|post)\d+)?)", image)
+    return tag[1] if tag else _release(image)
 
 
 def _release(image: str) -> str:

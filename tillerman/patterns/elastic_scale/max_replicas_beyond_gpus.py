@@ -44,8 +44,8 @@ class MaxReplicasBeyondGpus(Fault):
         """HPAs with Pending pods and a maximum above what all nodes together could hold."""
         for hpa in cluster.all("HorizontalPodAutoscaler"):
             most = hpa.count("spec.maxReplicas")
-            pods = cluster.pods_of(target_of(hpa))
-            waiting = [pod for pod, _ in cluster.troubled_as("unschedulable") if pod in pods]
+            pods = {pod.ref.key for pod in cluster.pods_of(target_of(hpa))}
+            waiting = [pod for pod, _ in cluster.troubled_as("unschedulable") if pod.ref.key in pods]
             fit = _fit(cluster, waiting[0]) if waiting else None
             if most is not None and fit and most > fit:
                 yield cls(

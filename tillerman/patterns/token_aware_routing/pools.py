@@ -23,7 +23,6 @@ _SIDECAR_PORT = 8000
 #: Ports of the engines' servers where nothing says otherwise. Sources: vLLM 0.32, SGLang 0.5, TGI 3.3.
 _ENGINE_PORTS = {"vllm": 8000, "sglang": 30000, "tgi": 80, "trtllm": 8000}
 _PICKER = re.compile(r"endpoint-picker|inference-scheduler|(?:^|/)epp[:@]")
-_FLAG = re.compile(r"--pool-name(?:=|$)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +126,7 @@ def services_of(cluster: Snapshot, pod: Pod) -> Iterator[Object]:
 def is_picker(pod: Pod) -> bool:
     """Whether a pod is an endpoint picker."""
     return any(
-        _PICKER.search(c.image) or any(_FLAG.match(word) for word in (*c.command, *c.args))
+        _PICKER.search(c.image) or any(word.startswith("--pool-name") for word in (*c.args, *c.command))
         for c in pod.spec.containers
     )
 
