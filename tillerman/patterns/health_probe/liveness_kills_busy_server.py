@@ -12,8 +12,8 @@ is busy.
 
 When we stay silent
 The container had not started yet (another fault); it was out of memory, or its log shows that the engine
-had failed; the health endpoint answered with an error; the restarts are over; without events, when nothing
-seen says that it was busy.
+had failed; the health endpoint answered with an error; the restarts are over; without events, when what
+was seen says that it was not busy.
 
 What we propose
 A timeout of ten seconds and enough failures for a minute, on the liveness probe, where a person edits it.
@@ -34,7 +34,7 @@ from tillerman.cluster.life import REPEATED, last_end
 from tillerman.cluster.model import Container, ContainerStatus, Event, Pod, Probe, Ref, Terminated
 from tillerman.cluster.quantity import counted
 from tillerman.cluster.snapshot import Snapshot
-from tillerman.patterns.crash import ending, hurt_by, still_failing
+from tillerman.patterns.crash import RECURRING, ending, hurt_by, still_failing
 from tillerman.patterns.fault import (
     Evidence,
     Fault,
@@ -189,11 +189,24 @@ def _blamed(
     busy: bool,
     restarts: int,
 ) -> bool:
-    """Whether what was seen names the probe: an event and slowness or load; without one, load and haste."""
+    """Whether what was seen names the probe: an event and slowness or load; without one, haste and load.
+
+    Where neither events nor load were seen, a started server that is ended again and again from outside is
+    enough: in a pod that stays, nothing else does that.
+    """
     killing, slow = events
     if killing:
         return busy or (slow is not None and restarts >= REPEATED)
-    return busy and probe.timeout_seconds <= HASTY_TIMEOUT_S and cluster.server_of(pod) is not None
+    if probe.timeout_seconds > HASTY_TIMEOUT_S or cluster.server_of(pod) is None:
+        return False
+    return busy or (restarts >= RECURRING and _unseen(cluster, pod))
+
+
+def _unseen(cluster: Snapshot, pod: Pod) -> bool:
+    """Whether neither logs nor series of a pod and its siblings, nor its events, were seen."""
+    alike = cluster.pods_of(cluster.owner_of(pod)) or (pod,)
+    logs = (cluster.last_words(one, c.name) for one in alike for c in one.spec.containers)
+    return not (any(logs) or any(cluster.series(one) for one in alike) or cluster.events_about(pod.ref))
 
 
 def _load(cluster: Snapshot, pod: Pod, container: str) -> tuple[str, Evidence] | None:

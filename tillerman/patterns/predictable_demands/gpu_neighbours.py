@@ -24,22 +24,20 @@ def shares_of(cluster: Snapshot, node: Node) -> int:
     replicas = quantity(node.labels.get("nvidia.com/gpu.replicas"))
     if replicas:
         return max(1, int(replicas))
-    devices = {
-        sample.labels.get("UUID") for sample in cluster.gpu_series(node.name).samples("DCGM_FI_DEV_FB_USED")
-    }
+    samples = cluster.gpu_series(node.name).samples("DCGM_FI_DEV_FB_USED")
+    devices = {sample.labels.get("UUID") for sample in samples}
+    sliced = any(sample.labels.get("GPU_I_ID") for sample in samples)
     offered = sum(cluster.allocatable_gpus(node).values())
-    return max(1, offered // len(devices)) if devices and "nvidia.com/gpu.product" not in node.labels else 1
+    return max(1, offered // len(devices)) if devices and not sliced else 1
 
 
 def intruders(cluster: Snapshot, node: Node) -> Iterator[tuple[Pod, Server | None]]:
     """Pods on a node that see its GPUs and request none; the GPU stack's own pods see them by right."""
     for pod in cluster.pods_on(node.name):
-        if (
-            pod.finished
-            or gpus_of(pod.spec)
-            or pod.spec.resource_claims
-            or cluster.owner_of(pod).kind in ("DaemonSet", "Node")
-        ):
+        daemon = any(
+            ref.kind in ("DaemonSet", "Node") for ref in (cluster.owner_of(pod), *cluster.owners_of(pod))
+        )
+        if pod.finished or gpus_of(pod.spec) or pod.spec.resource_claims or daemon:
             continue
         server = cluster.server_of(pod)
         seen = (v.value for c in pod.spec.containers for v in c.env if v.name == "NVIDIA_VISIBLE_DEVICES")
