@@ -24,7 +24,8 @@ def unready(cluster: Snapshot, found: Iterable[Fault]) -> Iterator[Unrecognised]
             yield _node(cluster, node, condition)
     for kind in _SERVING:
         for item in cluster.all(kind):
-            if item.ref.key not in known and (condition := _stuck(cluster, item)):
+            accounted = known & {item.ref.key, *(pod.ref.key for pod in cluster.pods_of(item.ref))}
+            if not accounted and (condition := _stuck(cluster, item)):
                 yield _object(cluster, item, condition, "unrecognised-service-not-ready", "is not ready")
     for item in cluster.all("Deployment"):
         failure = item.condition("ReplicaFailure")

@@ -21,6 +21,7 @@ Sources
 vLLM 0.32 `ParallelConfig` and `ModelConfig` (captured); TGI 3.3 launcher; Kubernetes device plugins.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -171,13 +172,16 @@ class TpExceedsOrNotDivisible(Fault):
 def _world(server: Server) -> int:
     """GPUs that one engine's flags ask for in a pod, its data parallel ranks there included."""
     local = server.number("data-parallel-size-local") or server.number("data-parallel-size") or 1
-    return int(server.tensor_parallel * (server.number("pipeline-parallel-size") or 1) * local)
+    pipeline, nodes = server.number("pipeline-parallel-size") or 1, server.number("nnodes") or 1
+    return math.ceil(server.tensor_parallel * pipeline * local / nodes)
 
 
 def _spans_pods(cluster: Snapshot, server: Server) -> bool:
-    """Whether several pods form one engine, so that one pod need not have all GPUs."""
+    """Whether several pods, the flags do not say how many, form one engine: one pod need not have all GPUs."""
+    if server.number("nnodes"):
+        return False
     backend = server.flag("distributed-executor-backend")
     group = cluster.owner_of(server.pod).kind == "LeaderWorkerSet"
     group = group or any(name in server.env for name in ("LWS_GROUP_SIZE", "RAY_NODE_COUNT"))
     external = server.flag("data-parallel-rank") or server.flag("data-parallel-address")
-    return bool(group or external or server.flag("nnodes") or (backend and backend.value == "ray"))
+    return bool(group or external or (backend and backend.value == "ray"))
