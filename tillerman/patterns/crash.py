@@ -98,8 +98,8 @@ def hurt_by(cluster: Snapshot, owner: Ref) -> tuple[Ref, ...]:
 def still_failing(cluster: Snapshot, pod: Pod, status: ContainerStatus) -> bool:
     """Whether a container that ended keeps ending: not up since, or up only until the next time.
 
-    One that is ready again counts after several ends, the last one recent, or more recent than the usual time
-    between two.
+    One that is ready again counts after several ends: the last one recent, or more recent than is usual
+    between two, by the life that ended then and by all of them.
     """
     end = last_end(status)
     if end is None or pod.metadata.deletion_timestamp:
@@ -110,9 +110,10 @@ def still_failing(cluster: Snapshot, pod: Pod, status: ContainerStatus) -> bool:
     if status.restart_count >= REPEATED and ended_recently(status, cluster.now):
         return True
     alive, since = cluster.age_s(pod.status.start_time), cluster.age_s(end.finished_at)
-    if status.restart_count < RECURRING or alive is None or since is None:
+    if status.restart_count < RECURRING or alive is None or since is None or end.started_at is None:
         return False
-    return since < alive / status.restart_count
+    lived = (cluster.age_s(end.started_at) or 0.0) - since
+    return since < min(lived, alive / status.restart_count)
 
 
 def ending(pod: Pod, container: str) -> tuple[Evidence, ...]:
