@@ -177,7 +177,7 @@ def _world(server: Server) -> int:
 
 
 def _spans_pods(cluster: Snapshot, server: Server) -> bool:
-    """Whether several pods, the flags do not say how many, form one engine: one pod need not have all GPUs."""
+    """Whether several pods form one engine, the flags not saying how many: one need not have all GPUs."""
     if server.number("nnodes"):
         return False
     backend = server.flag("distributed-executor-backend")

@@ -31,6 +31,7 @@ from typing import Self
 from tillerman.cluster.change import Change
 from tillerman.cluster.gpustack import Role
 from tillerman.cluster.model import Node, Pod, Ref
+from tillerman.cluster.placement import gpus_of, is_gpu_resource
 from tillerman.cluster.quantity import counted
 from tillerman.cluster.snapshot import Snapshot
 from tillerman.patterns.daemon_service.parts import JOINING_S, Defect, defect_on
@@ -90,7 +91,7 @@ class AllocatableZero(Fault):
 
     @classmethod
     def _of(cls, cluster: Snapshot, subject: Ref, defect: Defect | None, nodes: list[Node]) -> Self:
-        waiting = tuple(pod for pod in cluster.waiting_for(nodes) if not cluster.fits(pod.spec))
+        waiting = _waiting(cluster, nodes)
         owners = dict.fromkeys(cluster.owner_of(pod) for pod in waiting)
         severity: Severity = "info" if all(_joining(cluster, node) for node in nodes) else "warning"
         if severity == "warning" and any(outage(cluster, owner) == "critical" for owner in owners):
@@ -178,7 +179,7 @@ def _lost(cluster: Snapshot, node: Node) -> bool:
 
 def _joining(cluster: Snapshot, node: Node) -> bool:
     """Whether a node is so new that its driver and plugin may still be starting."""
-    return (cluster.age_s(node.metadata.creation_timestamp) or JOINING_S) < JOINING_S
+    return cluster.standing_s(node) < JOINING_S
 
 
 def _undiscovered(cluster: Snapshot, node: Node) -> bool:
@@ -232,3 +233,23 @@ def _idle(cluster: Snapshot, plugin: Pod | None) -> tuple[Evidence, ...]:
         if found and plugin:
             return (seen_log(plugin.ref, container.name, found[0].number, found[0].text),)
     return ()
+
+
+def _waiting(cluster: Snapshot, nodes: list[Node]) -> tuple[Pod, ...]:
+    """The Pending pods that would fit on one of these nodes if its GPUs were offered, and labelled."""
+    bare = [node for node in nodes if not cluster.gpus_in(node)]
+    fit = cluster.waiting_for(nodes)
+    could = (
+        pod
+        for pod, _ in cluster.troubled_as("unschedulable")
+        if pod not in fit and any(_could_use(cluster, pod, node) for node in bare)
+    )
+    return tuple(pod for pod in (*fit, *could) if not cluster.fits(pod.spec))
+
+
+def _could_use(cluster: Snapshot, pod: Pod, node: Node) -> bool:
+    """Whether only GPUs, and the labels that feature discovery writes for them, keep a pod from a node."""
+    place = cluster.obstacles(pod.spec, node)
+    only_labels = all(label.startswith("nvidia.com/") for label in place.labels)
+    only_gpus = bool(gpus_of(pod.spec)) and all(is_gpu_resource(name) for name in place.short)
+    return only_labels and only_gpus and not place.taints

@@ -116,7 +116,7 @@ class Devices:
 def devices(cluster: Snapshot) -> Iterator[Devices]:
     """The GPUs of each node that is in use, in the nodes' order."""
     for node in cluster.gpu_nodes:
-        old = (cluster.age_s(node.metadata.creation_timestamp) or JOINING_S) >= JOINING_S
+        old = cluster.standing_s(node) >= JOINING_S
         if old and node.ready and not node.spec.unschedulable:
             yield _devices(cluster, node)
 

@@ -142,7 +142,7 @@ class GfdNfdDown(Fault):
 
 def _settled(cluster: Snapshot, node: Node) -> bool:
     """Whether a node is a GPU node that has been there long enough to have its labels."""
-    old = (cluster.age_s(node.metadata.creation_timestamp) or JOINING_S) >= JOINING_S
+    old = cluster.standing_s(node) >= JOINING_S
     return old and node.ready and not node.spec.unschedulable and cluster.looks_like_gpu(node)
 
 

@@ -108,7 +108,7 @@ def _stuck(cluster: Snapshot, pod: Pod) -> bool:
         return False
     if cluster.owner_of(pod).key in cluster.whatif and cluster.fits(pod.spec):
         return False
-    return (cluster.age_s(pod.metadata.creation_timestamp) or PENDING_S) >= PENDING_S
+    return cluster.standing_s(pod) >= PENDING_S
 
 
 def _failing(cluster: Snapshot, workload: Object, pod: Pod) -> Defect | None:

@@ -75,7 +75,7 @@ class RolloutDeadlockNoSpareGpu(Fault):
                     replicas=replicas,
                     surge=surge,
                     unavailable=unavailable,
-                    waited_s=cluster.age_s(wait.pod.metadata.creation_timestamp) or 0.0,
+                    waited_s=cluster.standing_s(wait.pod),
                 )
 
     def summary(self) -> str:

@@ -112,7 +112,7 @@ def _ill(cluster: Snapshot, pod: Pod) -> bool:
     trouble: Trouble | None = cluster.trouble(pod)
     if trouble is None or trouble.kind in ("gated", "unschedulable", "image", "evicted", "rejected"):
         return False
-    return trouble.failing or (cluster.age_s(pod.metadata.creation_timestamp) or 0.0) >= STARTING_S
+    return trouble.failing or cluster.standing_s(pod) >= STARTING_S
 
 
 def _served(cluster: Snapshot, pods: list[Pod]) -> list[Pool]:
