@@ -6,7 +6,7 @@ from tillerman.cluster.logs import Log
 VLLM = """\
 (APIServer pid=1) INFO 11-19 14:18:35 [api_utils.py:347]   █▄█▀ █  version 0.32.0
 (APIServer pid=1) INFO 11-19 14:18:35 [api_utils.py:286] non-default args: {'model_tag': '/mnt/models', \
-'model': '/mnt/models', 'max_model_len': 32768, 'served_model_name': ['a', 'b'], 'gpu_memory_utilization': 0.85}
+'model': '/mnt/models', 'max_model_len': 32768, 'served_model_name': ['a'], 'gpu_memory_utilization': 0.85}
 (EngineCore pid=290) INFO 11-19 14:18:51 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: \
 model='/mnt/models', dtype=torch.bfloat16, max_seq_len=32768, tensor_parallel_size=2, quantization=None
 (Worker_TP0 pid=360) Loading safetensors checkpoint shards:   5% Completed | 1/17 [00:03<00:49,  3.10s/it]
