@@ -1,22 +1,24 @@
-"""Agentic Workflows: agents and their tools as workloads whose sessions, formats and permissions hold.
+"""Agentic Workflows: agents and their tools are services, and a conversation with one of them has a place.
 
 What it is for LLMs
-An agent is a loop around a model that calls tools: MCP servers, other agents over A2A. It works only where
-the server parses the model's tool calls, where a session meets the server that holds it, where timeouts are
-longer than a step, and where a tool can do no more than the agent's user may.
+An agent calls tools over MCP and other agents over A2A, many times for one answer. A session that was opened
+in one replica is known only there; a model that writes tool calls needs the parser that reads them; a tool
+that acts on the cluster needs rights and no more. So: servers without sessions where the protocol allows it,
+else requests of one session to one replica; the parser named beside the model; an account for each tool.
 
 When to apply
-Agents, MCP servers and gateways for models that run in a cluster.
+MCP servers, A2A agents, gateways of tools, and the model servers behind them.
 
 When not
-A fixed sequence of steps is a program: it needs no model to choose the next one.
+A chat without tools.
 
 How it is checked
-Tool-call parsers against the model; sessions of MCP servers against their replicas and affinity; endpoints
-of tools that are ready; what their service accounts may do.
+Services of MCP servers with several replicas, their session affinity and routes, against lost sessions in
+their logs and in those of their clients.
 
 Sources
-Model Context Protocol and A2A 1.0 specifications; vLLM 0.32 tool calling. Checked 2026-11-23.
+Model Context Protocol 2025-11-25, "Streamable HTTP" and sessions; python-sdk 1.x, typescript-sdk 1.x;
+modelcontextprotocol/python-sdk#1180, agentic-community/mcp-gateway-registry#960. Checked 2026-11-24.
 
 Category
 emerging

@@ -1,22 +1,23 @@
-"""Batch Job: ingestion, prefetch and evaluation run to completion, apart from serving, and may be retried.
+"""Batch Job: work that ends runs as a Job that may be tried again, with a limit and a deadline.
 
 What it is for LLMs
-Documents are embedded, weights are staged and models are judged by work that ends. It needs the same GPUs,
-tokens and stores as the servers, at other hours, and it fails half-way: so it is a Job with a bounded number
-of tries and a deadline, safe to run twice, with the same embedding model as those who will ask.
+Ingestion, re-embedding, prefetching of weights and evaluations run for hours against services that are busy,
+scaled down or restarted meanwhile. So: small idempotent steps, a back-off limit and a deadline that fit them,
+`concurrencyPolicy: Forbid` on a schedule, a queue (Kueue) where GPUs are shared, and requests that say what
+is needed.
 
 When to apply
-Everything that ends: ingestion, index builds, download of weights before a rollout, evaluation suites.
+Everything that has an end: ingestion, prefetch, evaluation, fine-tuning, index maintenance.
 
 When not
-A consumer of a queue that never ends is a Deployment.
+What answers requests. A step that must precede one pod's start is an init container.
 
 How it is checked
-Jobs that used up their tries and what the last one said; schedules that forbid or pile up runs; tolerations
-and requests of Jobs that must run on GPU nodes; Kueue's gates and quotas, which are waits and no failures.
+Jobs that failed for good, with the first error of their last pod, against the Jobs that did the same work
+since; what they wait for: tolerations, quota, volumes, the services they call.
 
 Sources
-Kubernetes documentation, "Jobs", "CronJob"; Kueue 0.19; vllm-project/aibrix#909. Checked 2026-11-23.
+Kubernetes documentation, "Jobs" and "CronJob"; Kueue 0.19. Checked 2026-11-24.
 
 Category
 behavioral

@@ -1,23 +1,24 @@
-"""RAG Composition: orchestrator, model, vector database and ingestion, each on the primitive that suits it.
+"""RAG Composition: orchestrator, embedding, vector database and model agree on names and dimensions.
 
 What it is for LLMs
-An answer from documents is made by four parts that fail apart: the orchestrator asks the database and then
-the model, ingestion fills the database. They must agree in names that none of them checks: the embedding
-model and its dimension, the collection, the addresses. When they do not, nothing crashes and answers get
-worse.
+A RAG service is four services and a Job. Each may be healthy while the whole answers nonsense: the embedding
+model changed and its vectors no longer fit the collection, the registry of collections was kept in a pod that
+is gone, the ingestion Job fails every night. So: each part on its own primitive, the collection named after
+model and dimension, registrations outside of pods, and one retrieval counted after every change.
 
 When to apply
-Every service that retrieves before it generates.
+Answers from documents: search, support, assistants with memory.
 
 When not
-Documents that fit the context need no database; a prefix cache is enough.
+A model that answers from its weights or from the prompt alone.
 
 How it is checked
-The kinds of the four parts; where the database keeps its data; embedding models and dimensions of those who
-write and those who ask; Jobs that fill it and failed; services that answer with errors of another part.
+Refusals that databases and their clients print (dimension, unknown store), against the settings of the
+workloads that print them; ingestion Jobs against the services they call.
 
 Sources
-Documentation of Qdrant, Milvus and Weaviate; KServe and llm-d guides. Checked 2026-11-23.
+Documentation of Qdrant, Milvus, Weaviate, pgvector and Llama Stack; RooCodeInc/Roo-Code#7348,
+mem0ai/mem0#3065, ogx-ai/ogx#5209. Checked 2026-11-24.
 
 Category
 emerging

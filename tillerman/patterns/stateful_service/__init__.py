@@ -1,23 +1,24 @@
-"""Stateful Service: what must survive a pod has a volume and a name of its own.
+"""Stateful Service: what has to be remembered lies on a volume of its own, at the place where it is written.
 
 What it is for LLMs
-A vector database is the memory of a RAG service: on a pod's own disk it is gone with the next node upgrade,
-and every answer is worse until the documents are embedded again. A group of pods that run one engine over
-several nodes has state of another kind: each pod has a rank, and one that fails takes the others with it.
+A vector database is the memory of a RAG service; a LeaderWorkerSet group is one server with an identity. The
+pods of both are not alike: each has its own name, its own part of the data. So: a StatefulSet (or the
+database's operator) with a claim for each pod, mounted at the folder that the image really writes to, with
+snapshots; never a Deployment on the node's disk, which forgets everything when its pod moves.
 
 When to apply
-Vector databases, caches that are expensive to fill, session stores; LeaderWorkerSet groups.
+Vector databases, registries, message stores; multi-node engines as LeaderWorkerSet.
 
 When not
-Weights are no state of a server: stage them (Model Data Staging).
+A model server: its weights are a copy, its KV cache may be lost. A cache that fills itself again.
 
 How it is checked
-Databases on volumes that outlive a pod, with claims that are bound and not full; replicas of a set that wait
-for a volume that another node holds; ranks of a group that are all there.
+The folder that each known database writes to, by its image and settings, against what is mounted there; how
+old its pod is against its workload; collections counted in its series, and clients that miss them.
 
 Sources
-Kubernetes documentation, "StatefulSets", "Persistent Volumes"; LeaderWorkerSet 0.10; documentation of Qdrant,
-Milvus and Weaviate. Checked 2026-11-23.
+Kubernetes documentation, "StatefulSets"; documentation of Qdrant, Milvus, Weaviate, Chroma, pgvector;
+qdrant/qdrant#3445, zilliztech/milvus-helm#156, chroma-core/chroma#6132. Checked 2026-11-24.
 
 Category
 behavioral

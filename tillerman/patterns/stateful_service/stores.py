@@ -1,0 +1,155 @@
+"""Vector databases among the pods: where each writes, what is mounted there, and how much it holds."""
+
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from tillerman.cluster.model import Container, Pod, VolumeMount
+from tillerman.cluster.snapshot import Snapshot
+
+#: A pod that is made this much later than its workload is not its first.
+MOVED_S = 3600
+#: Volumes that outlive their pod. A generic ephemeral volume goes with it.
+_LASTING = ("persistentVolumeClaim", "hostPath", "nfs", "csi", "iscsi", "fc", "cephfs", "local")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One database: how its image is called, where it writes, the variables that move that, its own counts.
+
+    Sources: the images' own configuration: Qdrant 1.16, Milvus 2.6, Weaviate 1.34, Chroma 1.5 and 0.6,
+    pgvector on PostgreSQL 17, Redis Stack 7.4, OpenSearch 3.
+    """
+
+    name: str
+    image: str
+    path: str
+    variables: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
+    only: str = ""
+
+
+KINDS = (
+    Kind(
+        name="Qdrant",
+        image=r"(?:^|/)qdrant(?:-unprivileged)?(?:[:@]|$)",
+        path="/qdrant/storage",
+        variables=("QDRANT__STORAGE__STORAGE_PATH",),
+        counts=("collections_vector_total", "collection_points", "collections_total"),
+    ),
+    Kind(
+        name="Milvus",
+        image=r"(?:^|/)milvus(?:[:@]|$)",
+        path="/var/lib/milvus",
+        counts=("milvus_rootcoord_collection_num", "milvus_datacoord_collection_num"),
+        only="standalone",
+    ),
+    Kind(
+        name="Weaviate",
+        image=r"(?:^|/)weaviate(?:[:@]|$)",
+        path="/var/lib/weaviate",
+        variables=("PERSISTENCE_DATA_PATH",),
+        counts=("object_count",),
+    ),
+    Kind(
+        name="Chroma", image=r"(?:^|/)chroma:v?0\.", path="/chroma/chroma", variables=("PERSIST_DIRECTORY",)
+    ),
+    Kind(name="Chroma", image=r"(?:^|/)chroma(?:[:@]|$)", path="/data", variables=("CHROMA_PERSIST_PATH",)),
+    Kind(
+        name="pgvector",
+        image=r"(?:^|/)pgvector(?:-rs|scale)?(?:[:@]|$)",
+        path="/var/lib/postgresql/data",
+        variables=("PGDATA",),
+    ),
+    Kind(name="Redis Stack", image=r"(?:^|/)redis-stack(?:-server)?(?:[:@]|$)", path="/data"),
+    Kind(name="OpenSearch", image=r"(?:^|/)opensearch(?:[:@]|$)", path="/usr/share/opensearch/data"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """The container of a pod that runs a vector database, and the folder it writes to.
+
+    `kept` says what is there: a lasting volume, an emptyDir that goes with the pod, or the container's layer
+    that goes with the container.
+    """
+
+    pod: Pod
+    container: Container
+    kind: Kind
+    path: str
+    kept: Literal["volume", "emptyDir", "layer"]
+    mount: VolumeMount | None
+
+
+def stores(cluster: Snapshot) -> Iterator[Store]:
+    """The vector databases among the unfinished pods."""
+    for pod in cluster.pods:
+        for container in () if pod.finished else pod.spec.containers:
+            kind = _kind(container)
+            if kind:
+                yield _store(cluster, pod, container, kind)
+
+
+def _kind(container: Container) -> Kind | None:
+    words = " ".join((*container.command, *container.args))
+    found = next((kind for kind in KINDS if re.search(kind.image, container.image)), None)
+    return found if found and found.only in words else None
+
+
+def _store(cluster: Snapshot, pod: Pod, container: Container, kind: Kind) -> Store:
+    env = cluster.env_of(pod, container)
+    told = next((env[name] for name in kind.variables if env.get(name)), "")
+    path = told if told.startswith("/") else kind.path
+    over = [m for m in container.volume_mounts if _covers(m.mount_path, path) or _covers(path, m.mount_path)]
+    mount = max(over, key=lambda m: len(m.mount_path), default=None)
+    volume = _volume(pod, mount.name) if mount else {}
+    kept: Literal["volume", "emptyDir", "layer"] = "layer"
+    if mount:
+        kept = "volume" if any(kind_ in volume for kind_ in _LASTING) else "emptyDir"
+    return Store(pod=pod, container=container, kind=kind, path=path, kept=kept, mount=mount)
+
+
+def _covers(folder: str, path: str) -> bool:
+    return posixpath.normpath(path) == posixpath.normpath(folder) or path.startswith(folder.rstrip("/") + "/")
+
+
+def _volume(pod: Pod, name: str) -> dict[str, object]:
+    return next((dict(v) for v in pod.spec.volumes if v.get("name") == name), {})
+
+
+def elsewhere(store: Store) -> VolumeMount | None:
+    """The one claim that is mounted, but not where the database writes."""
+    found = [
+        m
+        for m in store.container.volume_mounts
+        if "persistentVolumeClaim" in _volume(store.pod, m.name) and "snapshot" not in m.mount_path
+    ]
+    return found[0] if len(found) == 1 and store.kept == "layer" else None
+
+
+def count_of(cluster: Snapshot, store: Store) -> tuple[float | None, float | None]:
+    """What a database counted of its own contents in the first and in the newest scrape."""
+    series = cluster.series(store.pod)
+    for name in store.kind.counts:
+        values = series.values(name)
+        if values:
+            return values[0], values[-1]
+    return None, None
+
+
+def moved_s(cluster: Snapshot, store: Store) -> float | None:
+    """Seconds since a database lost what it held outside of volumes; None when it never did.
+
+    Its pod was made long after its workload; or its container was, when it writes to its own layer.
+    """
+    workload = cluster.workload_of(store.pod)
+    born = cluster.age_s(workload.metadata.creation_timestamp) if workload else None
+    made = cluster.age_s(store.pod.metadata.creation_timestamp)
+    status = store.pod.status_of(store.container.name)
+    running = cluster.age_s(status.state.running.started_at) if status and status.state.running else None
+    if store.kept == "layer" and status and status.restart_count and running is not None:
+        return running
+    return made if born is not None and made is not None and born - made > MOVED_S else None
