@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tillerman.cluster.change import ABSENT, Change, Edit, put_at, segments, value_at
+from tillerman.cluster.change import ABSENT, Change, Edit, path_of, put_at, segments, value_at
 from tillerman.cluster.commandline import with_flag
 from tillerman.cluster.gpustack import GpuStack
 from tillerman.cluster.model import Pod
@@ -85,7 +85,9 @@ class Snapshot(GpuStack):
                     _model_container(target, pod),
                     place_name(target, place.container),
                 ):
-                    _merge_field(container, inner, edit)
+                    _merge_field(
+                        container, _translated(target.value(place.container), container, inner), edit
+                    )
                     return
         root = self.pod_spec_path(pod, target)
         field = relative(edit.path, root) if root else None
@@ -94,8 +96,8 @@ class Snapshot(GpuStack):
                 for container in raw.get(str(field)) or ():
                     if isinstance(entry, dict) and container["name"] == entry.get("name"):
                         _merge_into(container, entry)
-        elif field and not field.startswith("model"):
-            _merge_field(raw, field, edit)
+        elif root and field and not field.startswith("model"):
+            _merge_field(raw, _translated(target.value(root), raw, field), edit)
 
 
 def _rewrite_flag(raw: dict[str, Any], name: str, value: str) -> None:
@@ -119,6 +121,26 @@ def place_name(target: Object, path: str) -> str:
     """The name of the container that stands at a path of an owner."""
     found = target.value(f"{path}.name")
     return found if isinstance(found, str) else ""
+
+
+def _translated(owner: Any, pod: Any, field: str) -> str:
+    """The same field in the pod, whose lists may be longer than the owner's: entries are found by name."""
+    parts: list[str | int] = []
+    for part in segments(field):
+        at = part
+        if isinstance(part, int) and isinstance(owner, list) and isinstance(pod, list) and part < len(owner):
+            name = owner[part].get("name") if isinstance(owner[part], dict) else None
+            same = (i for i, item in enumerate(pod) if isinstance(item, dict) and item.get("name") == name)
+            at = next(same, part) if name else part
+        owner, pod = _inside(owner, part), _inside(pod, at)
+        parts.append(at)
+    return path_of(parts)
+
+
+def _inside(value: Any, part: str | int) -> Any:
+    if isinstance(part, int):
+        return value[part] if isinstance(value, list) and part < len(value) else None
+    return value.get(part) if isinstance(value, dict) else None
 
 
 def _merge_field(raw: dict[str, Any], field: str, edit: Edit) -> None:

@@ -133,7 +133,8 @@ def bears_out(cluster: Snapshot, fault: Fault, changes: Iterable[Change], found:
     hurt = {ref.key for ref in fault.hurts}
     for one in detect(after):
         known = _id(one) in before and _id(one) != _id(fault)
-        history = isinstance(one, Unrecognised | Consequence) and {ref.key for ref in one.hurts} <= hurt
+        about = {ref.key for ref in one.hurts}
+        history = isinstance(one, Unrecognised | Consequence) and (about <= hurt or one.subject.key in hurt)
         if one.severity != "info" and not known and not history:
             return False
     return True
