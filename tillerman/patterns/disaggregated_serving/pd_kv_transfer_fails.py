@@ -27,19 +27,24 @@ from tillerman.cluster.change import Change
 from tillerman.cluster.snapshot import Snapshot
 from tillerman.patterns.disaggregated_serving.pd_incompatible_config import differences
 from tillerman.patterns.disaggregated_serving.roles import Failing, Pair, failing, hurt_by, pairs, younger
-from tillerman.patterns.disaggregated_serving.transport import Lack, lack_of
+from tillerman.patterns.disaggregated_serving.transport import Lack, lacks_of
 from tillerman.patterns.fault import Fault, Layer, seen_object
 
 
 @dataclass(frozen=True, kw_only=True)
 class PdKvTransferFails(Fault):
-    """One pair of roles whose transfers fail, and what one of them lacks; None when that is not seen."""
+    """One pair of roles whose transfers fail, and what one of them lacks, as far as that is seen."""
 
     layer = Layer.ENGINE
 
     pair: Pair
     failing: Failing
-    lack: Lack | None
+    lacks: tuple[Lack, ...]
+
+    @property
+    def lack(self) -> Lack | None:
+        """What weighs most of what one role lacks."""
+        return next(iter(self.lacks), None)
 
     @classmethod
     def detect(cls, cluster: Snapshot) -> Iterator[Self]:
@@ -49,7 +54,8 @@ class PdKvTransferFails(Fault):
             late, _ = younger(cluster, pair)
             if fails is None or fails.mismatch or any(True for _ in differences(cluster, pair, late)):
                 continue
-            lack = lack_of(cluster, pair)
+            lacks = lacks_of(cluster, pair)
+            lack = next(iter(lacks), None)
             touched = {cluster.owner_of(server.pod).key for server in pair.servers} & cluster.whatif
             policies = {key for key in cluster.whatif if key[0] == "NetworkPolicy"}
             if lack or (fails.hard and not touched and not policies):
@@ -61,7 +67,7 @@ class PdKvTransferFails(Fault):
                     certainty="proven" if lack else "likely",
                     pair=pair,
                     failing=fails,
-                    lack=lack,
+                    lacks=lacks,
                 )
 
     def summary(self) -> str:
@@ -75,14 +81,14 @@ class PdKvTransferFails(Fault):
     def explain(self) -> list[str]:
         """From what is lacking to the requests."""
         return [
-            self.lack.said if self.lack else "both roles have the same devices, variables and capabilities",
+            *([lack.said for lack in self.lacks] or ["both roles have the same devices and capabilities"]),
             "so a decode server cannot read the KV cache that a prefill server made for it",
             "the request fails, or the decode server prefills it again and its other requests wait",
         ]
 
     def propose(self, cluster: Snapshot) -> list[Change]:
         """What the other role has."""
-        return [self.lack.change] if self.lack and self.lack.change else []
+        return [lack.change for lack in self.lacks if lack.change]
 
     def advice(self) -> list[str]:
         """How to look between the two."""

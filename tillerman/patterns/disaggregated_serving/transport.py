@@ -34,8 +34,8 @@ class Lack:
     change: Change | None = None
 
 
-def lack_of(cluster: Snapshot, pair: Pair) -> Lack | None:
-    """The first thing that one role lacks or that keeps them apart; None when they are alike."""
+def lacks_of(cluster: Snapshot, pair: Pair) -> tuple[Lack, ...]:
+    """What one role lacks or what keeps them apart, the weightiest first; nothing when they are alike."""
     checks: tuple[Callable[[Snapshot, Pair], Lack | None], ...] = (
         _without_rdma,
         _without_lock,
@@ -43,7 +43,7 @@ def lack_of(cluster: Snapshot, pair: Pair) -> Lack | None:
         _other_transport,
         _kept_out,
     )
-    return next((lack for check in checks if (lack := check(cluster, pair))), None)
+    return tuple(lack for check in checks if (lack := check(cluster, pair)))
 
 
 def _rdma(server: Server) -> dict[str, float]:
@@ -89,7 +89,7 @@ def _locks(server: Server) -> bool:
 def _without_lock(cluster: Snapshot, pair: Pair) -> Lack | None:
     """One role may lock memory for RDMA and the other may not."""
     for lacking, having in _halves(pair):
-        if _rdma(lacking) and _rdma(having) and _locks(having) and not _locks(lacking):
+        if _rdma(having) and _locks(having) and not _locks(lacking):
             context = lacking.container.security_context or {}
             added = [*((context.get("capabilities") or {}).get("add") or ()), "IPC_LOCK"]
             name, field = lacking.container.name, "securityContext.capabilities.add"
