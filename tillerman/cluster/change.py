@@ -134,7 +134,9 @@ def put_at(raw: Any, path: str, value: Any) -> None:
     parts = segments(path)
     for part, following in pairwise(parts):
         if isinstance(part, str) and isinstance(raw, dict):
-            raw = raw.setdefault(part, [] if isinstance(following, int) else {})
+            if raw.get(part) is None:
+                raw[part] = [] if isinstance(following, int) else {}
+            raw = raw[part]
         elif isinstance(part, int) and isinstance(raw, list) and part < len(raw):
             raw = raw[part]
         else:
