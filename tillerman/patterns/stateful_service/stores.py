@@ -141,15 +141,42 @@ def count_of(cluster: Snapshot, store: Store) -> tuple[float | None, float | Non
 
 
 def moved_s(cluster: Snapshot, store: Store) -> float | None:
-    """Seconds since a database lost what it held outside of volumes; None when it never did.
+    """Seconds since a database lost what it held outside of volumes; None when it never did."""
+    container = store.container.name if store.kept == "layer" else ""
+    return anew_s(cluster, store.pod, container)
 
-    Its pod was made long after its workload; or its container was, when it writes to its own layer.
+
+def anew_s(cluster: Snapshot, pod: Pod, container: str = "") -> float | None:
+    """Seconds since a container began with an empty layer, or else its pod was made; None for the first time.
+
+    Without a container only the pod counts: an emptyDir survives a restart.
     """
-    workload = cluster.workload_of(store.pod)
-    born = cluster.age_s(workload.metadata.creation_timestamp) if workload else None
-    made = cluster.age_s(store.pod.metadata.creation_timestamp)
-    status = store.pod.status_of(store.container.name)
+    status = pod.status_of(container)
     running = cluster.age_s(status.state.running.started_at) if status and status.state.running else None
-    if store.kept == "layer" and status and status.restart_count and running is not None:
+    if status and status.restart_count and running is not None:
         return running
+    workload = cluster.workload_of(pod)
+    born = cluster.age_s(workload.metadata.creation_timestamp) if workload else None
+    made = cluster.age_s(pod.metadata.creation_timestamp)
     return made if born is not None and made is not None and born - made > MOVED_S else None
+
+
+def clients(cluster: Snapshot, store: Store) -> Iterator[Pod]:
+    """The database itself, the pods of its namespace, and those that name one of its Services."""
+    space = store.pod.namespace
+    services = [
+        item.name
+        for item in cluster.all("Service", space)
+        if (selector := item.table("spec.selector"))
+        and all(store.pod.labels.get(key) == value for key, value in selector.items())
+    ]
+    named = re.compile(
+        "|".join(rf"\b{re.escape(name)}\.{re.escape(space)}\b" for name in services) or r"(?!)"
+    )
+    yield store.pod
+    for pod in cluster.pods:
+        if pod is store.pod or (pod.finished and pod.status.phase == "Succeeded"):
+            continue
+        env = " ".join(v.value for c in pod.spec.containers for v in c.env)
+        if pod.namespace == space or named.search(env):
+            yield pod

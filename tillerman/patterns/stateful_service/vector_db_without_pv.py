@@ -24,17 +24,16 @@ qdrant/qdrant#1640, qdrant/qdrant#3445, zilliztech/milvus-helm#156, milvus-io/mi
 chroma-core/chroma#6132, weaviate/weaviate#7162.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
 from tillerman.cluster.change import Change, Edit
-from tillerman.cluster.model import Pod, Ref
+from tillerman.cluster.model import Ref
 from tillerman.cluster.quantity import duration
 from tillerman.cluster.snapshot import Snapshot
 from tillerman.patterns.fault import Evidence, Fault, Layer, Severity, seen_log, seen_metric, seen_object
-from tillerman.patterns.stateful_service.stores import Store, count_of, elsewhere, moved_s, stores
+from tillerman.patterns.stateful_service.stores import Store, clients, count_of, elsewhere, moved_s, stores
 
 #: A move longer ago than this, of which nobody complains, was made up for since.
 RECENT_S = 86400
@@ -162,7 +161,7 @@ def _counted(cluster: Snapshot, store: Store) -> tuple[Evidence, ...]:
 
 def _complaint(cluster: Snapshot, store: Store) -> tuple[str, Evidence] | None:
     """A client that misses what the database held, and has not made it anew: its words, the evidence."""
-    for pod in _clients(cluster, store):
+    for pod in clients(cluster, store):
         for container in pod.spec.containers:
             log = cluster.log(pod, container.name)
             missed = list(log.find(LOST)) if log else []
@@ -174,27 +173,6 @@ def _complaint(cluster: Snapshot, store: Store) -> tuple[str, Evidence] | None:
             who = "clients miss" if pod is store.pod else f"{cluster.owner_of(pod)} misses"
             return f"{who} `{what}`", seen_log(pod.ref, container.name, line.number, line.text)
     return None
-
-
-def _clients(cluster: Snapshot, store: Store) -> Iterator[Pod]:
-    """The database itself, the pods of its namespace, and those that name one of its Services."""
-    space = store.pod.namespace
-    services = [
-        item.name
-        for item in cluster.all("Service", space)
-        if (selector := item.table("spec.selector"))
-        and all(store.pod.labels.get(key) == value for key, value in selector.items())
-    ]
-    named = re.compile(
-        "|".join(rf"\b{re.escape(name)}\.{re.escape(space)}\b" for name in services) or r"(?!)"
-    )
-    yield store.pod
-    for pod in cluster.pods:
-        if pod is store.pod or (pod.finished and pod.status.phase == "Succeeded"):
-            continue
-        env = " ".join(v.value for c in pod.spec.containers for v in c.env)
-        if pod.namespace == space or named.search(env):
-            yield pod
 
 
 def _remounted(cluster: Snapshot, store: Store) -> Change | None:
