@@ -2,15 +2,15 @@
 
 What happens
 Ingestion embeds thousands of chunks for hours through a server that others use too. A request that times out
-ends the program, the Job runs out of tries or of time, the next one of the schedule starts from the beginning;
-without a policy the slow ones pile up and slow each other.
+ends the program, the Job runs out of tries or of time, the next one of the schedule starts from the
+beginning; without a policy the slow ones pile up and slow each other.
 
 How it shows
-A Job `Failed` with BackoffLimitExceeded whose pod's log ends in timeouts or 503 of the embedding server; or with
-DeadlineExceeded; several Jobs of one CronJob active at once under `concurrencyPolicy: Allow`.
+A Job `Failed` with BackoffLimitExceeded whose pod's log ends in timeouts or 503 of the embedding server; or
+with DeadlineExceeded; several Jobs of one CronJob active at once under `concurrencyPolicy: Allow`.
 
 When we stay silent
-A later Job of the same schedule completed; it has tries left; the Job does not ingest, by its name and words;
+A later Job of the same schedule completed or runs; it has tries left; it was days ago; the Job does not ingest, by its name and words;
 its pods never ran.
 
 What we propose
@@ -18,7 +18,8 @@ Twice the deadline that it ran into; `concurrencyPolicy: Forbid` where its Jobs 
 batches, retries, an embedding server of its own.
 
 Sources
-infiniflow/ragflow#9023, #9446, sourcegraph/sourcegraph-public-snapshot#58869; Kubernetes documentation, "Jobs".
+infiniflow/ragflow#9023, #9446, sourcegraph/sourcegraph-public-snapshot#58869; Kubernetes documentation,
+"Jobs".
 """
 
 import re
@@ -44,6 +45,8 @@ SLOW = (
 PILE = 3
 #: Of the deadline that was too short.
 GROWTH = 2
+#: A failure longer ago than this is history that nobody cleared up.
+RECENT_S = 2 * 86400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,8 @@ class IngestionJobFails(Fault):
         active = [one for one in siblings if one.count("status.active")]
         failed = job.condition("Failed")
         why, evidence = "", []
-        if failed and failed.status == "True" and not _made_up(job, siblings):
+        recent = failed and (cluster.age_s(failed.last_transition_time) or 0.0) <= RECENT_S
+        if failed and failed.status == "True" and recent and not _made_up(job, siblings):
             line = _slow(cluster, pods)
             if failed.reason == "DeadlineExceeded" and _deadline(cluster, owner, job):
                 why, evidence = "deadline", [_said(job)]
