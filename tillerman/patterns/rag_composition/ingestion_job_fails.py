@@ -10,8 +10,8 @@ A Job `Failed` with BackoffLimitExceeded whose pod's log ends in timeouts or 503
 with DeadlineExceeded; several Jobs of one CronJob active at once under `concurrencyPolicy: Allow`.
 
 When we stay silent
-A later Job of the same schedule completed or runs; it has tries left; it was days ago; the Job does not ingest, by its name and words;
-its pods never ran.
+A later Job of the same schedule completed or runs; it has tries left; it was days ago; the Job does not
+ingest, by its name and words; its pods never ran.
 
 What we propose
 Twice the deadline that it ran into; `concurrencyPolicy: Forbid` where its Jobs pile up. Else advice: smaller
