@@ -104,7 +104,7 @@ class HfGatedOrNoToken(Fault):
                 hurts=hurt_with(cluster, downloads),
                 certainty="proven" if gated else "likely",
                 said=said,
-                model=_model(said) or uri_of(cluster, one.pod),
+                model=_model(said) or uri_of(cluster, one.pod).removeprefix("hf://"),
                 token=token,
                 forbidden=_says(one, _FORBIDDEN),
                 secret=None if token else token_secret(cluster, one),

@@ -84,7 +84,7 @@ class StorageInitializerOomkilled(Fault):
                 continue
             source, path = _source(cluster, one)
             subject = source.ref if source else one.owner
-            if subject.key not in cluster.whatif or not _raised(subject, one):
+            if subject.key not in cluster.whatif or not (source and _raised(source, path)):
                 groups.setdefault(subject, []).append((one, source, path))
         for subject, found in groups.items():
             yield cls._of(cluster, subject, found)
@@ -180,9 +180,9 @@ def _limit(one: Download) -> float:
     return quantity(one.container.resources.limits.get("memory")) or 0.0
 
 
-def _raised(subject: Ref, one: Download) -> bool:
-    """Whether a what-if that changed the source of a limit made it enough."""
-    return subject.kind == "ConfigMap" or _limit(one) >= ENOUGH_BYTES
+def _raised(source: Object, path: str) -> bool:
+    """Whether the limit that a what-if gave to the source is enough."""
+    return (_sets(source, path) or 0.0) >= ENOUGH_BYTES
 
 
 def _source(cluster: Snapshot, one: Download) -> tuple[Object | None, str]:
@@ -196,12 +196,20 @@ def _source(cluster: Snapshot, one: Download) -> tuple[Object | None, str]:
     if one.container.name != STORAGE_INITIALIZER and one.owner.kind not in CACHES:
         return None, ""
     configs = [(item, CONFIG_PATH) for item in cluster.all("ConfigMap") if item.name == CONFIG]
-    storage = [(item, STORAGE_PATH) for item in cluster.all("ClusterStorageContainer")]
+    uri = uri_of(cluster, one.pod)
+    fitting = sorted(cluster.all("ClusterStorageContainer"), key=lambda item: not _takes(item, uri))
+    storage = [(item, STORAGE_PATH) for item in fitting]
     order = (*configs, *storage) if one.owner.kind == "LLMInferenceService" else (*storage, *configs)
     for item, path in order:
         if _sets(item, path) == _limit(one) or item.ref.key in cluster.whatif:
             return item, path
     return None, ""
+
+
+def _takes(item: Object, uri: str) -> bool:
+    """Whether a storage container is meant for a URI, by its prefixes."""
+    formats = (f for f in item.items("spec.supportedUriFormats") if isinstance(f, dict))
+    return any(f.get("prefix") and uri.startswith(str(f["prefix"])) for f in formats)
 
 
 def _sets(item: Object, path: str) -> float | None:

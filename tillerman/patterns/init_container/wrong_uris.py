@@ -40,7 +40,7 @@ LINES = (
         r"Repo id must be in the form .*: '(/[^']*)'"
         r"|Invalid repository ID or local directory specified: '([/.][^']*)'"
         r"|Can't load the configuration of '(/[^']+)'|(/[\w./-]+) is not a local folder"
-        r"|No such file or directory: '(/[^']*(?:config\.json|/mnt/models[^']*))'",
+        r"|No such file or directory: '(/[^']*(?:(?<!adapter_)config\.json|/mnt/models[^']*))'",
     ),
     ("weights", r"Cannot find any model weights with `([^`]+)`"),
 )

@@ -43,7 +43,10 @@ def saying(cluster: Snapshot, pattern: str) -> Iterator[tuple[Ref, Said]]:
 
 def _said(cluster: Snapshot, pod: Pod, pattern: str) -> Said | None:
     for container in pod.spec.containers:
-        logs = (cluster.log(pod, container.name), cluster.log(pod, container.name, previous=True))
+        status = pod.status_of(container.name)
+        logs = [cluster.log(pod, container.name)]
+        if status and status.restart_count:
+            logs.append(cluster.log(pod, container.name, previous=True))
         for log in (one for one in logs if one):
             found = list(log.find(pattern))
             if found and found[-1][0].number * 2 >= log.lines[-1].number:
