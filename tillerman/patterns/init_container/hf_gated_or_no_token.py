@@ -49,6 +49,7 @@ from tillerman.patterns.init_container.accounts import (
     holds_token,
     token_secret,
 )
+from tillerman.patterns.init_container.uris import misspelled
 
 #: Refusals of a gated model: nothing else is said so.
 GATED = (
@@ -81,6 +82,7 @@ class HfGatedOrNoToken(Fault):
     model: str
     token: bool
     forbidden: bool
+    gated: bool
     secret: TokenSecret | None
     pods: int
 
@@ -92,7 +94,10 @@ class HfGatedOrNoToken(Fault):
             one = said.download
             token = holds_token(one.container)
             gated = _says(one, GATED)
-            wrong_name = _says(one, NOT_THERE) or (token and _says(one, NO_REPOSITORY))
+            model = _model(said) or uri_of(cluster, one.pod).removeprefix("hf://")
+            wrong_name = _says(one, NOT_THERE) or (
+                _says(one, NO_REPOSITORY) and (token or misspelled(cluster, model) is not None)
+            )
             if changed(cluster, one) or (wrong_name and not gated):
                 continue
             downloads = [s.download for s in found]
@@ -104,7 +109,8 @@ class HfGatedOrNoToken(Fault):
                 hurts=hurt_with(cluster, downloads),
                 certainty="proven" if gated else "likely",
                 said=said,
-                model=_model(said) or uri_of(cluster, one.pod).removeprefix("hf://"),
+                model=model,
+                gated=gated,
                 token=token,
                 forbidden=_says(one, _FORBIDDEN),
                 secret=None if token else token_secret(cluster, one),
@@ -135,6 +141,8 @@ class HfGatedOrNoToken(Fault):
         found = [first, f"Hugging Face refuses the download: {self.said.line.text[:200]}"]
         if one.initial and self.secret:
             found.insert(1, "an init container shares nothing of the environment of the containers after it")
+        if not self.gated:
+            found.append("strangers get the same answer for a repository that does not exist")
         return [*found, "without the weights nothing starts, and the same request is made again"]
 
     def propose(self, cluster: Snapshot) -> list[Change]:

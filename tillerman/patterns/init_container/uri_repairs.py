@@ -14,7 +14,7 @@ from tillerman.patterns.init_container.uris import (
     better_path,
     better_uri,
     claims_of,
-    hub_models,
+    misspelled,
     nearest,
     paths_on,
     words_of,
@@ -54,7 +54,7 @@ def _of_uri(cluster: Snapshot, one: Missing) -> Repair | None:
     uri = (uri_of(cluster, one.pod) if one.pod else "") or one.sought
     if one.kind == "repository":
         name = uri.removeprefix("hf://").partition(":")[0]
-        near = nearest(name, hub_models(cluster))
+        near = misspelled(cluster, name)
         meant = uri.replace(name, near) if near else None
         because = f"others of the cluster use {near}"
     else:

@@ -90,6 +90,12 @@ def hub_models(cluster: Snapshot) -> tuple[str, ...]:
     return tuple(sorted({name for name in found if re.match(r"^[\w.-]+/[\w.-]+$", name)}))
 
 
+def misspelled(cluster: Snapshot, name: str) -> str | None:
+    """The model of the hub that a name was meant to be, by what the cluster names; None for none."""
+    plain = name.removeprefix("hf://").partition(":")[0]
+    return nearest(plain, hub_models(cluster)) if plain else None
+
+
 def claims_of(pod: Pod) -> dict[str, str]:
     """The claims that a pod mounts, by the name of its volume."""
     found = {}

@@ -9,7 +9,7 @@ from tillerman.cluster.snapshot import Snapshot
 from tillerman.patterns.downloads import Download, changed, failed_downloads, subject_of, uri_of
 from tillerman.patterns.fault import Evidence, seen_log, seen_object
 from tillerman.patterns.init_container.accounts import holds_token
-from tillerman.patterns.init_container.uris import claims_of
+from tillerman.patterns.init_container.uris import claims_of, misspelled
 
 #: The kind of mistake, and the line that gives it; a group holds what was looked for. The first line counts.
 #: Sources: KServe 0.8-0.20 storage module; vLLM 0.32 and huggingface_hub 1.x, captured and read.
@@ -89,12 +89,13 @@ def _by_log(cluster: Snapshot) -> Iterator[Missing]:
         if line is None or changed(cluster, one):
             continue
         kind, found = next((k, m) for k, p in LINES if (m := re.search(p, line[0].text)))
-        if kind == "repository" and not _known_to_be_missing(one):
+        sought = next((group for group in found.groups() if group), "")
+        if kind == "repository" and not _known_to_be_missing(cluster, one, sought):
             continue
         yield Missing(
             owner=one.owner,
             kind=kind,
-            sought=next((group for group in found.groups() if group), ""),
+            sought=sought,
             said=line[0].text,
             evidence=(
                 seen_log(one.pod.ref, one.container.name, line[0].number, line[0].text),
@@ -106,11 +107,13 @@ def _by_log(cluster: Snapshot) -> Iterator[Missing]:
         )
 
 
-def _known_to_be_missing(one: Download) -> bool:
-    """Whether the hub was reached and knew who asked: then what it does not show is not there."""
+def _known_to_be_missing(cluster: Snapshot, one: Download, sought: str) -> bool:
+    """Whether the hub was reached, and knew who asked or was asked for a name that is nearly another's."""
     if one.log is None or one.log.first(_UNREACHED):
         return False
-    return holds_token(one.container) or not one.log.first(_STRANGER)
+    named = uri_of(cluster, one.pod) or sought
+    known = holds_token(one.container) or not one.log.first(_STRANGER)
+    return known or misspelled(cluster, named) is not None
 
 
 def _by_claim(cluster: Snapshot) -> Iterator[Missing]:

@@ -34,7 +34,7 @@ from tillerman.patterns.init_container.accounts import TokenSecret, given_token,
 
 LIMITED = (
     r"(?:429 Client Error|[Cc]lient error '429).*(?:huggingface\.co|hf\.co)|HfHubHTTPError: 429"
-    r"|We had to rate limit (?:you|your IP)|(?:huggingface\.co|hf\.co).*\b429\b"
+    r"|HTTP Error 429 thrown while requesting|We had to rate limit (?:you|your IP)|(?:huggingface\.co|hf\.co).*\b429\b"
 )
 
 

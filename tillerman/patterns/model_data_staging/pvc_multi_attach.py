@@ -39,6 +39,8 @@ REFUSED_S = 120
 WAIT_S = 600
 MULTI_ATTACH = "Multi-Attach error"
 _ONE_POD = re.compile(r"PersistentVolumeClaim with the same name and ReadWriteOncePod access mode")
+#: What says that a pod waits for something else, or got further.
+_OTHERWISE = ("Pulling", "Pulled", "Created", "Failed", "BackOff", "FailedMount", "FailedCreatePodSandBox")
 _STRATEGIES = {"Deployment": "spec.strategy", "InferenceService": "spec.predictor.deploymentStrategy"}
 
 
@@ -185,7 +187,7 @@ def _refused(cluster: Snapshot, pod: Pod, kind: str) -> bool:
         return bool(_ONE_POD.search(cluster.scheduling_message(pod))) and waits >= REFUSED_S
     if _event(cluster, pod):
         return waits >= REFUSED_S
-    begun = cluster.events_about(pod.ref, "Pulling", "Pulled", "Created", "Failed", "BackOff")
+    begun = cluster.events_about(pod.ref, *_OTHERWISE)
     return waits >= WAIT_S and not begun and not any(s.restart_count for s in _statuses(pod))
 
 

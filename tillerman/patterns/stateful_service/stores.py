@@ -19,6 +19,8 @@ _LASTING = ("persistentVolumeClaim", "hostPath", "nfs", "csi", "iscsi", "fc", "c
 class Kind:
     """One database: how its image is called, where it writes, the variables that move that, its own counts.
 
+    `cache` says that many run it to forget.
+
     Sources: the images' own configuration: Qdrant 1.16, Milvus 2.6, Weaviate 1.34, Chroma 1.5 and 0.6,
     pgvector on PostgreSQL 17, Redis Stack 7.4, OpenSearch 3.
     """
@@ -29,6 +31,7 @@ class Kind:
     variables: tuple[str, ...] = ()
     counts: tuple[str, ...] = ()
     only: str = ""
+    cache: bool = False
 
 
 KINDS = (
@@ -63,7 +66,7 @@ KINDS = (
         path="/var/lib/postgresql/data",
         variables=("PGDATA",),
     ),
-    Kind(name="Redis Stack", image=r"(?:^|/)redis-stack(?:-server)?(?:[:@]|$)", path="/data"),
+    Kind(name="Redis Stack", image=r"(?:^|/)redis-stack(?:-server)?(?:[:@]|$)", path="/data", cache=True),
     Kind(name="OpenSearch", image=r"(?:^|/)opensearch(?:[:@]|$)", path="/usr/share/opensearch/data"),
 )
 

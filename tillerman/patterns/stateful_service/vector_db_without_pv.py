@@ -80,7 +80,8 @@ class VectorDbWithoutPv(Fault):
         lost = ""
         if emptied or complaint:
             lost = complaint[0] if complaint else f"{first:g} counted before, none now"
-        recent = moved is not None and moved <= RECENT_S and not last and elsewhere(store) is None
+        meant = store.kind.cache or elsewhere(store) is not None
+        recent = moved is not None and moved <= RECENT_S and not last and not meant
         severity: Severity = "info"
         if lost or recent:
             severity = "critical" if lost and len(found) == 1 else "warning"
