@@ -34,7 +34,8 @@ from tillerman.patterns.init_container.accounts import TokenSecret, given_token,
 
 LIMITED = (
     r"(?:429 Client Error|[Cc]lient error '429).*(?:huggingface\.co|hf\.co)|HfHubHTTPError: 429"
-    r"|HTTP Error 429 thrown while requesting|We had to rate limit (?:you|your IP)|(?:huggingface\.co|hf\.co).*\b429\b"
+    r"|HTTP Error 429 thrown while requesting|We had to rate limit (?:you|your IP)"
+    r"|(?:huggingface\.co|hf\.co).*\b429\b"
 )
 
 
