@@ -36,7 +36,9 @@ class Places(Placement):
             return Place(target=found, pod="spec", container="spec.container")
         owner = self.object_at(self.owner_of(pod))
         root = self.pod_spec_path(pod, owner) if owner else None
-        return _container_place(owner, root, pod, container) if owner and root else None
+        place = _container_place(owner, root, pod, container) if owner and root else None
+        named = place is not None and place.exists and place.container.endswith("]")
+        return None if container == STORAGE_INITIALIZER and not named else place  # KServe adds it to the pod
 
     def pod_spec_path(self, pod: Pod, target: Object) -> str | None:
         """The path of the pod spec in an owner object, or None when it holds none for this pod."""
