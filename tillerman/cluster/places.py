@@ -32,13 +32,14 @@ class Places(Placement):
 
     def place_of(self, pod: Pod, container: str) -> Place | None:
         """Where to edit a container, or None when its owner was not read or is of a kind we cannot edit."""
-        if container == STORAGE_INITIALIZER and (found := self._storage_container(pod)):
-            return Place(target=found, pod="spec", container="spec.container")
         owner = self.object_at(self.owner_of(pod))
         root = self.pod_spec_path(pod, owner) if owner else None
         place = _container_place(owner, root, pod, container) if owner and root else None
         named = place is not None and place.exists and place.container.endswith("]")
-        return None if container == STORAGE_INITIALIZER and not named else place  # KServe adds it to the pod
+        if container != STORAGE_INITIALIZER or named:
+            return place
+        found = self._storage_container(pod)  # KServe adds it to the pod, its owner says nothing of it
+        return Place(target=found, pod="spec", container="spec.container") if found else None
 
     def pod_spec_path(self, pod: Pod, target: Object) -> str | None:
         """The path of the pod spec in an owner object, or None when it holds none for this pod."""
