@@ -1,12 +1,12 @@
 """The errors tillerman raises, as one tree; doors catch them and nothing else does.
 
-    TillermanError(message, hint="")
-      UsageError      what was asked for is not there or does not fit     exit 2
-      ClusterError    the cluster did not answer as it should             exit 3
-        Unreachable     nothing answered, or it stopped answering
-        Forbidden       the cluster knows us and says no
-      RefusedError    we will not do that                                 exit 4
-      ModelError      the language model failed or answered out of shape  exit 5
+TillermanError(message, hint="")
+  UsageError      what was asked for is not there or does not fit     exit 2
+  ClusterError    the cluster did not answer as it should             exit 3
+    Unreachable     nothing answered, or it stopped answering
+    Forbidden       the cluster knows us and says no
+  RefusedError    we will not do that                                 exit 4
+  ModelError      the language model failed or answered out of shape  exit 5
 """
 
 

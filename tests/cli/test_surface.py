@@ -20,9 +20,7 @@ def assert_surface(name: str, text: str) -> None:
     if os.environ.get("UPDATE_SURFACE"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, "utf-8")
-    assert text == path.read_text("utf-8"), (
-        f"{name} changed: run `make fix` and look at the difference"
-    )
+    assert text == path.read_text("utf-8"), f"{name} changed: run `make fix` and look at the difference"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c or "tillerman")
