@@ -45,7 +45,7 @@ def run_command() -> None:
 
 
 def start(
-    speed: Annotated[float, typer.Option(help="Seconds in the lab per second of the clock.")] = SPEED,
+    speed: Annotated[float, typer.Option(min=1, help="Seconds in the lab per second of the clock.")] = SPEED,
     ports: Annotated[int, typer.Option(metavar="BASE", help="First of the twenty ports to use.")] = BASE,
     empty: Annotated[bool, typer.Option("--empty", help="No nodes and no models.")] = False,
 ) -> None:

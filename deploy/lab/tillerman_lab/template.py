@@ -30,6 +30,8 @@ MADE_FROM = ("addresses.py", "crds.py", "identities.py", "kserve.py", "template.
 CERTIFICATE_DAYS = 300
 """The API server's own certificate is valid for a year; a template is made anew well before."""
 ESTABLISHED_WITHIN_S = 120
+KEPT = 3
+"""Versions whose templates stay, at 160 MB each: several checkouts may share the cache."""
 
 
 def copy_template(name: str, folder: Path, base: int, say: Say) -> None:
@@ -38,12 +40,7 @@ def copy_template(name: str, folder: Path, base: int, say: Say) -> None:
     `base` is where the ports for making it are looked for. Raises `NotBuilt` when the lab is not built.
     """
     with _locked():
-        source = _template(name, base, say)
-        for part in PARTS:
-            if (source / part).is_dir():
-                shutil.copytree(source / part, folder / part)
-            else:
-                shutil.copy2(source / part, folder / part)
+        _copy(_template(name, base, say), folder)
 
 
 def _template(name: str, base: int, say: Say) -> Path:
@@ -58,9 +55,7 @@ def _template(name: str, base: int, say: Say) -> Path:
     with tempfile.TemporaryDirectory(prefix="tillerman-lab-") as temporary:
         folder = Path(temporary)
         if name != "crds":
-            for part in PARTS:
-                source = _template("crds", base, say) / part
-                (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / part)
+            _copy(_template("crds", base, say), folder)
         _make(name, folder, base)
         half = found.with_suffix(".half")
         shutil.rmtree(half, ignore_errors=True)
@@ -68,8 +63,24 @@ def _template(name: str, base: int, say: Say) -> Path:
         for part in PARTS:
             shutil.move(folder / part, half / part)
         half.rename(found)
+    _forget_all_but_newest()
     say(f"the template `{name}` took {time.monotonic() - started:.0f} s")
     return found
+
+
+def _copy(source: Path, target: Path) -> None:
+    for part in PARTS:
+        if (source / part).is_dir():
+            shutil.copytree(source / part, target / part)
+        else:
+            shutil.copy2(source / part, target / part)
+
+
+def _forget_all_but_newest() -> None:
+    """Remove the templates of versions long gone; no running lab uses one, each has its copy."""
+    found = sorted(cache_root().glob("template-*"), key=lambda path: path.stat().st_mtime)
+    for path in found[:-KEPT]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _make(name: str, folder: Path, base: int) -> None:
