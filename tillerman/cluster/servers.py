@@ -218,7 +218,21 @@ class Servers(Places):
                 path = f"{place.container}.env[{index}].value"
                 edit = Edit(path=path, before=place.target.value(path), after=new)
                 return Change(target=place.target.ref, edits=(edit,), why=why)
-        return self._edit_file(server, name, value, why)
+        return self._edit_given(server, name, value, why) or self._edit_file(server, name, value, why)
+
+    def _edit_given(self, server: Server, name: str, value: str, why: str) -> Change | None:
+        """The change where a config map that gives all its keys as variables (`envFrom`) holds the flag."""
+        for entry in server.container.env_from:
+            config, prefix = (
+                str((entry.get("configMapRef") or {}).get("name", "")),
+                str(entry.get("prefix", "")),
+            )
+            for key, old in self._config_data(server.pod.namespace, config).items():
+                whole = self._is_whole(server, f"{prefix}{key}", name)
+                new = value if whole else script_with_flag(str(old), name, value)
+                if new is not None:
+                    return self._edit_config(server.pod.namespace, config, key, new, why)
+        return None
 
     def _is_whole(self, server: Server, variable: str, flag: str) -> bool:
         """Whether a variable is the whole value of a flag (`--max-model-len=$(MAX_LEN)`)."""

@@ -43,6 +43,9 @@ _ONE_POD = re.compile(r"PersistentVolumeClaim with the same name and ReadWriteOn
 _OTHERWISE = ("Pulling", "Pulled", "Created", "Failed", "BackOff", "FailedMount", "FailedCreatePodSandBox")
 _STRATEGIES = {"Deployment": "spec.strategy", "InferenceService": "spec.predictor.deploymentStrategy"}
 
+#: What the kubelet says when a volume does not come in time. Source: kubelet up to 1.27, and from 1.28 on.
+_LATE = ("timed out waiting", "unmounted volumes=")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PvcMultiAttach(Fault):
@@ -193,7 +196,8 @@ def _refused(cluster: Snapshot, pod: Pod, kind: str) -> bool:
 
 def _event(cluster: Snapshot, pod: Pod) -> Event | None:
     multi = cluster.event_saying(pod.ref, MULTI_ATTACH, "FailedAttachVolume")
-    return multi or cluster.event_saying(pod.ref, "timed out waiting", "FailedMount")
+    said = (cluster.event_saying(pod.ref, text, "FailedMount") for text in _LATE)
+    return multi or next((event for event in said if event), None)
 
 
 def _evidence(cluster: Snapshot, pod: Pod, claim: str, holders: tuple[Pod, ...]) -> tuple[Evidence, ...]:
