@@ -99,7 +99,7 @@ def stores(cluster: Snapshot) -> Iterator[Store]:
 def _kind(container: Container) -> Kind | None:
     words = " ".join((*container.command, *container.args))
     found = next((kind for kind in KINDS if re.search(kind.image, container.image)), None)
-    return found if found and found.only in words else None
+    return found if found and (not words or found.only in words) else None
 
 
 def _store(cluster: Snapshot, pod: Pod, container: Container, kind: Kind) -> Store:
