@@ -67,9 +67,9 @@ def test_nodes_carry_what_the_gpu_stack_writes(lab: ControlPlane) -> None:
     gpus = {name: node["status"]["allocatable"].get("nvidia.com/gpu", "0") for name, node in nodes.items()}
     assert gpus == {
         **{"cpu-0": "0", "cpu-1": "0", "h100-0": "8", "h100-1": "8", "a100-0": "4", "a100-1": "4"},
-        **{"l4-0": "1", "l4-1": "1", "l4-2": "1", "t4-0": "1", "t4-1": "1"},
+        **{"l4-0": "1", "l4-1": "1", "l4-2": "1", "l4-3": "1", "t4-0": "1", "t4-1": "1"},
     }
-    assert {name for name, node in nodes.items() if node["spec"].get("unschedulable")} == {"l4-2"}
+    assert {name for name, node in nodes.items() if node["spec"].get("unschedulable")} == {"l4-3"}
     assert nodes["h100-0"]["metadata"]["labels"]["nvidia.com/gpu.product"] == "NVIDIA-H100-80GB-HBM3"
     assert ("nvidia.com/gpu", "NoSchedule") in {
         (t["key"], t["effect"]) for t in nodes["h100-0"]["spec"]["taints"]
@@ -167,6 +167,17 @@ def test_changed_memory_heals(lab: ControlPlane) -> None:
         writer.call("PATCH", path, edits)
     pod = ready_pod(lab, "heal", "reader")
     assert pod["spec"]["containers"][0]["resources"]["limits"]["memory"] == "32Gi"
+
+
+def test_longer_probe_heals(lab: ControlPlane) -> None:
+    crashed(lab, "search", "serving.kserve.io/inferenceservice=summarizer")
+    longer = [{"op": "replace", "path": "/spec/predictor/model/startupProbe/failureThreshold", "value": 24}]
+    with lab.client("writer") as writer:
+        path = "/apis/serving.kserve.io/v1beta1/namespaces/search/inferenceservices/summarizer"
+        was = writer.call("GET", path)["spec"]["predictor"]["model"]["startupProbe"]["failureThreshold"]
+        writer.call("PATCH", path, longer)
+        ready_pod(lab, "search", "summarizer")
+        writer.call("PATCH", path, [{**longer[0], "value": was}])
 
 
 def test_log_tells_the_phases_of_the_start(lab: ControlPlane) -> None:

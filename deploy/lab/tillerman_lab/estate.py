@@ -59,7 +59,7 @@ MACHINES = (
     ),
     Machine(
         name="l4",
-        count=3,
+        count=4,
         instance="g6.8xlarge",
         cpu=32,
         memory="128Gi",
@@ -68,7 +68,7 @@ MACHINES = (
         gpu_memory=23034,
         family="ada-lovelace",
         compute="8.9",
-        cordoned=(2,),
+        cordoned=(3,),
     ),
     Machine(
         name="t4",
