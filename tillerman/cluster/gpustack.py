@@ -97,8 +97,7 @@ class GpuStack(Servers):
 
     def _joining(self, node: Node) -> bool:
         """Whether a GPU node is new and offers no GPU yet."""
-        age = self.age_s(node.metadata.creation_timestamp)
-        new = age is not None and age <= NODE_START_S
+        new = 0 < self.standing_s(node) <= NODE_START_S
         return new and self.looks_like_gpu(node) and not any(self.allocatable_gpus(node).values())
 
     def stack(self, role: Role) -> tuple[Object, ...]:
