@@ -132,6 +132,10 @@ def seen_metric(ref: str, series: str, value: float | str) -> Evidence:
 
 
 def outage(cluster: Snapshot, owner: Ref) -> Severity:
-    """Critical when nobody serves for an owner: it has pods and none is ready; else a warning."""
-    pods = [pod for pod in cluster.pods_of(owner) if not pod.finished]
+    """Critical when nobody serves for an owner: it has pods and none is ready; else a warning.
+
+    Of an owner that runs model servers only those count: its endpoint picker serves nothing alone.
+    """
+    every = [pod for pod in cluster.pods_of(owner) if not pod.finished]
+    pods = [pod for pod in every if cluster.server_of(pod)] or every
     return "warning" if any(pod.ready for pod in pods) or not pods else "critical"
