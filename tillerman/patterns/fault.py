@@ -1,9 +1,9 @@
 """What a fault is: a class that detects a bad state in a snapshot; its instances are what was found."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from tillerman.cluster.change import Change
 from tillerman.cluster.model import Event, Ref
@@ -97,6 +97,18 @@ class Fault:
             return False
         hurt = {ref.key for ref in self.hurts}
         return {ref.key for ref in other.hurts} <= hurt if other.hurts else other.subject.key in hurt
+
+
+F = TypeVar("F", bound=Fault)
+
+
+def one_each(found: Iterable[F | None]) -> Iterator[F]:
+    """The first finding about each subject."""
+    seen: set[Ref] = set()
+    for fault in found:
+        if fault and fault.subject not in seen:
+            seen.add(fault.subject)
+            yield fault
 
 
 def fault_id(fault: type[Fault]) -> str:

@@ -15,8 +15,8 @@ from tillerman.cluster.model import Node, Pod, PodSpec, Ref
 from tillerman.cluster.placement import gpus_of, requests_of
 from tillerman.cluster.snapshot import Snapshot
 
-#: The scheduler has tried again by then (its back-off is 10 s at most), and an autoscaler that adds a node has
-#: said so in an event (cluster-autoscaler scans every 10 s, Karpenter batches for 10 s at most).
+#: The scheduler has tried again by then (its back-off is 10 s at most), and an autoscaler that adds a node
+#: has said so in an event (cluster-autoscaler scans every 10 s, Karpenter batches for 10 s at most).
 PENDING_S = 30
 
 #: The label by which Knative names the revision of a pod: `chat-predictor-00002`.

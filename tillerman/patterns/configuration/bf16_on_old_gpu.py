@@ -31,7 +31,7 @@ from tillerman.cluster.servers import Server
 from tillerman.cluster.snapshot import Snapshot
 from tillerman.patterns.configuration.capability import capability_of, may_stay
 from tillerman.patterns.crash import Crash, crashes, hurt_by
-from tillerman.patterns.fault import Fault, Layer, outage, seen_log, seen_object
+from tillerman.patterns.fault import Fault, Layer, one_each, outage, seen_log, seen_object
 
 _REFUSED = r"(?i)bfloat16 is only supported on GPUs with compute capability of at least"
 #: The first compute capability with bfloat16, times ten (Ampere). Source: CUDA programming guide.
@@ -55,13 +55,8 @@ class Bf16OnOldGpu(Fault):
     @classmethod
     def detect(cls, cluster: Snapshot) -> Iterator[Self]:
         """Owners whose servers fail for it, by their log, else by flag and node."""
-        seen: set[Ref] = set()
-        for crash in crashes(cluster):
-            owner = cluster.owner_of(crash.pod)
-            found = None if owner in seen else cls._in(cluster, owner, crash)
-            if found:
-                seen.add(owner)
-                yield found
+        found = (cls._in(cluster, cluster.owner_of(crash.pod), crash) for crash in crashes(cluster))
+        return one_each(found)
 
     @classmethod
     def _in(cls, cluster: Snapshot, owner: Ref, crash: Crash) -> Self | None:

@@ -34,7 +34,7 @@ from tillerman.cluster.quantity import counted, gibibytes
 from tillerman.cluster.servers import Server
 from tillerman.cluster.snapshot import Snapshot
 from tillerman.patterns.crash import Crash, crashes, hurt_by
-from tillerman.patterns.fault import Fault, Layer, outage, seen_log, seen_object
+from tillerman.patterns.fault import Fault, Layer, one_each, outage, seen_log, seen_object
 from tillerman.sizing.gpus import gpu_of
 from tillerman.sizing.weights import Weights, weights_of
 
@@ -70,13 +70,8 @@ class TpExceedsOrNotDivisible(Fault):
     @classmethod
     def detect(cls, cluster: Snapshot) -> Iterator[Self]:
         """Owners whose servers fail for it, by their log, else by flags and requests."""
-        seen: set[Ref] = set()
-        for crash in crashes(cluster):
-            owner = cluster.owner_of(crash.pod)
-            found = None if owner in seen else cls._in(cluster, owner, crash)
-            if found:
-                seen.add(owner)
-                yield found
+        found = (cls._in(cluster, cluster.owner_of(crash.pod), crash) for crash in crashes(cluster))
+        return one_each(found)
 
     @classmethod
     def _in(cls, cluster: Snapshot, owner: Ref, crash: Crash) -> Self | None:

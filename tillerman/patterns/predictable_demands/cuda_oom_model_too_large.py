@@ -35,7 +35,7 @@ from tillerman.cluster.quantity import GIB, counted, gibibytes
 from tillerman.cluster.servers import Server
 from tillerman.cluster.snapshot import Snapshot
 from tillerman.patterns.crash import Crash, crashes, hurt_by
-from tillerman.patterns.fault import Fault, Layer, outage, seen_log, seen_object
+from tillerman.patterns.fault import Fault, Layer, one_each, outage, seen_log, seen_object
 from tillerman.patterns.predictable_demands.gpu_neighbours import share_of
 from tillerman.patterns.predictable_demands.model_memory import weights_in
 from tillerman.sizing.gpus import gpu_of
@@ -72,13 +72,8 @@ class CudaOomModelTooLarge(Fault):
     @classmethod
     def detect(cls, cluster: Snapshot) -> Iterator[Self]:
         """Owners whose servers ran out of GPU memory while loading, or cannot but do so."""
-        seen: set[Ref] = set()
-        for crash in crashes(cluster):
-            owner = cluster.owner_of(crash.pod)
-            found = None if owner in seen else cls._in(cluster, owner, crash)
-            if found:
-                seen.add(owner)
-                yield found
+        found = (cls._in(cluster, cluster.owner_of(crash.pod), crash) for crash in crashes(cluster))
+        return one_each(found)
 
     @classmethod
     def _in(cls, cluster: Snapshot, owner: Ref, crash: Crash) -> Self | None:

@@ -34,7 +34,7 @@ from tillerman.cluster.quantity import GIB, counted, gibibytes, quantity, whole_
 from tillerman.cluster.servers import Server
 from tillerman.cluster.snapshot import Snapshot
 from tillerman.patterns.crash import ending, hurt_by, still_failing
-from tillerman.patterns.fault import Fault, Layer, outage, seen_log, seen_object
+from tillerman.patterns.fault import Fault, Layer, one_each, outage, seen_log, seen_object
 from tillerman.patterns.predictable_demands.host_memory import HostMemory, host_memory
 from tillerman.patterns.predictable_demands.model_memory import weights_in
 
@@ -59,13 +59,8 @@ class PredictorOomkilledHostMemory(Fault):
     @classmethod
     def detect(cls, cluster: Snapshot) -> Iterator[Self]:
         """Owners whose servers were killed at their limit and are not up again for good."""
-        seen: set[Ref] = set()
-        for server in cluster.servers:
-            owner = cluster.owner_of(server.pod)
-            found = None if owner in seen else cls._in(cluster, owner, server)
-            if found:
-                seen.add(owner)
-                yield found
+        found = (cls._in(cluster, cluster.owner_of(server.pod), server) for server in cluster.servers)
+        return one_each(found)
 
     @classmethod
     def _in(cls, cluster: Snapshot, owner: Ref, server: Server) -> Self | None:
