@@ -41,6 +41,12 @@ def test_demo_shows_the_whole_road_within_80_columns(tillerman: Any) -> None:
         assert said in answer.out
 
 
+def test_demo_document_holds_the_estate_and_the_diagnosis(tillerman: Any) -> None:
+    found = json.loads(tillerman("demo", "--json").out)
+    assert list(found) == ["schema", "estate", "diagnosis"]
+    assert found["diagnosis"]["findings"][0]["id"] == ROOT
+
+
 def test_diagnosis_document_is_the_contract(tillerman: Any) -> None:
     answer = tillerman("diagnose", "--demo", "--json")
     found = json.loads(answer.out)

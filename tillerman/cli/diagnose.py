@@ -51,7 +51,8 @@ def diagnose(
     from tillerman.cli import show
 
     cluster = options.read(chosen)
-    found = desk.diagnose(cluster, target, chosen.namespaces)
+    with options.progress("diagnosing"):
+        found = desk.diagnose(cluster, target, chosen.namespaces)
     show.diagnosis(found, Format.json if json else output)
     raise typer.Exit(status(found, fail_on))
 

@@ -22,5 +22,6 @@ def explain(
     from tillerman.cli import show
 
     cluster = options.read(chosen)
-    found, diagnosis = desk.explain(cluster, finding)
+    with options.progress("diagnosing"):
+        found, diagnosis = desk.explain(cluster, finding)
     show.finding(found, diagnosis, json=json)

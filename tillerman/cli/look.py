@@ -13,4 +13,6 @@ def look(
     from tillerman.cli import show
 
     cluster = options.read(chosen)
-    show.estate(desk.look(cluster, chosen.namespaces), json=json)
+    with options.progress("looking"):
+        seen = desk.look(cluster, chosen.namespaces)
+    show.estate(seen, json=json)

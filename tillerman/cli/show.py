@@ -9,6 +9,10 @@ from tillerman.desk.estate import Estate
 from tillerman.patterns.diagnosis import Diagnosis, Finding
 
 
+#: The schema of `tillerman demo --json`: an estate and a diagnosis, each a document of its own.
+DEMO = "tillerman.dev/demo/v1"
+
+
 def diagnosis(found: Diagnosis, form: str) -> None:
     """Prints a diagnosis as `text`, `json` or `markdown`."""
     if form == "json":
@@ -33,6 +37,21 @@ def finding(found: Finding, whole: Diagnosis, *, json: bool) -> None:
         document(finding_document(found))
     else:
         finding_text(found, whole)
+
+
+def demo(seen: Estate, found: Diagnosis, *, json: bool) -> None:
+    """Prints the demo: each step under the command that a person would type."""
+    if json:
+        document({"schema": DEMO, "estate": estate_document(seen), "diagnosis": diagnosis_document(found)})
+        return
+    step("tillerman look --demo", "what is served here, on which GPUs")
+    estate_text(seen)
+    step("tillerman diagnose --demo", "what is wrong, and why")
+    diagnosis_text(found)
+    for root in found.roots[:1]:
+        step(f"tillerman explain --demo {root.id}", "the evidence, and the change that repairs it")
+        finding_text(root, found)
+    next_steps()
 
 
 def step(command: str, what: str) -> None:
