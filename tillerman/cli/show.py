@@ -8,7 +8,6 @@ from tillerman.desk.documents import diagnosis_document, estate_document, findin
 from tillerman.desk.estate import Estate
 from tillerman.patterns.diagnosis import Diagnosis, Finding
 
-
 #: The schema of `tillerman demo --json`: an estate and a diagnosis, each a document of its own.
 DEMO = "tillerman.dev/demo/v1"
 
