@@ -34,14 +34,19 @@ def styled(*parts: tuple[str, str] | str) -> Text:
 
 
 def say(*parts: tuple[str, str] | str, indent: int = 0, hang: int = 0) -> None:
-    """Prints a paragraph: indented, its further lines hanging further in."""
+    """Prints a paragraph: indented, its further lines hanging further in.
+
+    A first part as wide as the hang is a label: the text beside it fills the same column on every line.
+    """
+    label: tuple[str, str] | str = ""
+    rest = parts
+    if hang and parts and len(parts[0][0] if isinstance(parts[0], tuple) else parts[0]) == hang:
+        label, rest = parts[0], parts[1:]
     width = max(20, console().width - indent - hang)
-    text = styled(*parts)
-    for at, line in enumerate(text.wrap(console(), width, overflow="fold")):
+    for at, line in enumerate(styled(*rest).wrap(console(), width, overflow="fold")):
         line.rstrip()
-        console().print(
-            Text(" " * (indent + (hang if at else 0))) + line, overflow="ignore", no_wrap=True, crop=False
-        )
+        before = styled(label) if label and not at else Text(" " * hang if label or at else "")
+        console().print(Text(" " * indent) + before + line, overflow="ignore", no_wrap=True, crop=False)
 
 
 def document(value: dict[str, Any]) -> None:

@@ -108,7 +108,7 @@ def _finding(
         root=not explained_by,
         explained_by=explained_by,
         subject=fault.subject,
-        related=tuple(ref for ref in fault.hurts if ref.key != fault.subject.key),
+        related=tuple(dict.fromkeys(ref for ref in fault.hurts if ref.key != fault.subject.key)),
         summary=fault.summary(),
         explanation=tuple(fault.explain()),
         evidence=fault.evidence,
