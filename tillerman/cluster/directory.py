@@ -1,9 +1,11 @@
 """The adapter that reads a snapshot directory: plain files as kubectl and curl write them."""
 
+import gc
 import mmap
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -94,6 +96,19 @@ class Files:
             return None
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Spares the garbage collector the objects that a block makes: all of them stay."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was:
+            gc.enable()
+
+
 def _plain(*names: str) -> bool:
     """Whether these are names of files inside the directory: manifests are data and may say `../`."""
     return all(name and "/" not in name and name not in (".", "..") and "\0" not in name for name in names)
@@ -109,8 +124,9 @@ def read(directory: str | Path, name: str = "") -> Snapshot:
         what = "is not a directory" if root.exists() else "does not exist"
         raise UsageError(f"`{root}` {what}", _HINT)
     parsed = Parsed()
-    for path in _manifests(root):
-        _read_manifests(path, str(path.relative_to(root)), parsed)
+    with _no_collection():
+        for path in _manifests(root):
+            _read_manifests(path, str(path.relative_to(root)), parsed)
     settings = _settings(root, parsed)
     if not parsed.kinds and not any((root / name).is_dir() for name in ("logs", "metrics")):
         trouble = f": {parsed.problems[0]}" if parsed.problems else ""

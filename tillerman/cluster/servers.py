@@ -4,7 +4,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from tillerman.cluster.change import ABSENT, Change, Edit, path_of
@@ -99,7 +99,7 @@ class Servers(Places):
     def _server(self, pod: Pod) -> Server | None:
         picker = "router-scheduler" in pod.labels.get("app.kubernetes.io/component", "")
         for container in () if picker else pod.spec.containers:
-            engine = _engine_of(container)
+            engine = _engine_of(container.image, container.name, (*container.command, *container.args))
             if engine:
                 env = self.env_of(pod, container)
                 flags = tuple(self._flags(pod, container, env, engine))
@@ -274,9 +274,10 @@ class Servers(Places):
         return self.edit(server.pod, server.container.name, "env", [{"name": EXTRA_ARGS, "value": text}], why)
 
 
-def _engine_of(container: Container) -> str | None:
-    image = container.image.lower()
-    words = " ".join((*container.command, *container.args)).lower()
+@lru_cache(maxsize=4096)
+def _engine_of(image: str, name: str, command: tuple[str, ...]) -> str | None:
+    """The engine that a container runs; cached, for thousands of pods come from a few templates."""
+    image, words = image.lower(), " ".join(command).lower()
     if _NOT_SERVERS.search(image.rsplit("/", 1)[-1]) and "vllm serve" not in words:
         return None
     for engine, pattern in _ENGINES:
@@ -284,6 +285,4 @@ def _engine_of(container: Container) -> str | None:
             rf"(?:{pattern})[\s.]+(?:serve|entrypoints|launch|--)", words
         ):
             return engine
-    if container.name in _SERVER_NAMES and "--served-model-name" in words:
-        return "vllm"
-    return None
+    return "vllm" if name in _SERVER_NAMES and "--served-model-name" in words else None

@@ -4,6 +4,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from tillerman.cluster.model import Container, Pod, VolumeMount
@@ -87,18 +88,24 @@ class Store:
     mount: VolumeMount | None
 
 
-def stores(cluster: Snapshot) -> Iterator[Store]:
+def stores(cluster: Snapshot) -> tuple[Store, ...]:
     """The vector databases among the unfinished pods."""
-    for pod in cluster.pods:
-        for container in () if pod.finished else pod.spec.containers:
-            kind = _kind(container)
-            if kind:
-                yield _store(cluster, pod, container, kind)
+    return cluster.once(_stores)
 
 
-def _kind(container: Container) -> Kind | None:
-    words = " ".join((*container.command, *container.args))
-    found = next((kind for kind in KINDS if re.search(kind.image, container.image)), None)
+def _stores(cluster: Snapshot) -> tuple[Store, ...]:
+    return tuple(
+        _store(cluster, pod, container, kind)
+        for pod in cluster.pods
+        for container in (() if pod.finished else pod.spec.containers)
+        if (kind := _kind(container.image, (*container.command, *container.args)))
+    )
+
+
+@lru_cache(maxsize=4096)
+def _kind(image: str, command: tuple[str, ...]) -> Kind | None:
+    words = " ".join(command)
+    found = next((kind for kind in KINDS if re.search(kind.image, image)), None)
     return found if found and (not words or found.only in words) else None
 
 
