@@ -1,5 +1,6 @@
 """The command line: the composition root, where adapters are chosen and errors become exit statuses."""
 
+import io
 import os
 import sys
 
@@ -16,6 +17,9 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """The exit status of `tillerman` with these arguments; messages go to stderr, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         from tillerman.cli.app import app
 

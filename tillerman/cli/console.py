@@ -1,5 +1,6 @@
 """The terminal: one console for data on stdout, and text from a cluster made safe to print."""
 
+import json
 import re
 from functools import cache
 from typing import Any
@@ -50,5 +51,8 @@ def say(*parts: tuple[str, str] | str, indent: int = 0, hang: int = 0) -> None:
 
 
 def document(value: dict[str, Any]) -> None:
-    """Prints one JSON document."""
-    console().file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    """Prints one JSON document, in ASCII where the terminal takes no more."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    if (console().encoding or "utf-8").lower().replace("-", "") != "utf8":
+        text = json.dumps(value, indent=2)
+    console().file.write(f"{text}\n")

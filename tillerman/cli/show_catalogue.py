@@ -1,7 +1,7 @@
 """Patterns and faults: lists and manual pages."""
 
-from tillerman.cli.console import console, document, say
-from tillerman.patterns.catalogue import Pattern, page_of
+from tillerman.cli.console import document, say
+from tillerman.patterns.catalogue import HEADINGS, PATTERN_HEADINGS, Pattern, page_of
 from tillerman.patterns.fault import Fault, fault_id, pattern_id
 
 
@@ -49,17 +49,14 @@ def fault_page(found: type[Fault], *, json: bool) -> None:
 
 
 def _page(page: str) -> None:
-    """Prints a manual page: a line that stands alone above a paragraph is its heading."""
-    lines = page.splitlines()
-    for at, line in enumerate(lines):
-        heading = (
-            at > 0
-            and not lines[at - 1]
-            and at + 1 < len(lines)
-            and lines[at + 1]
-            and not line.endswith((".", ":"))
-        )
-        console().print(line, style="bold" if at == 0 or heading else "", soft_wrap=True)
+    """Prints a manual page: what it is, then headings with their paragraphs, filled to the terminal."""
+    for at, block in enumerate(page.split("\n\n")):
+        lines = block.splitlines()
+        if at:
+            say("")
+        if lines[0] in (*HEADINGS, *PATTERN_HEADINGS):
+            say((lines.pop(0), "bold"))
+        say((" ".join(lines), "" if at else "bold"))
 
 
 def _pattern(one: Pattern) -> dict[str, object]:

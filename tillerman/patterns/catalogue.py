@@ -17,6 +17,11 @@ from tillerman.patterns.fault import Fault, fault_id, pattern_id
 
 #: The headings of a fault's manual page, in order.
 HEADINGS = ("What happens", "How it shows", "When we stay silent", "What we propose", "Sources")
+#: The headings of a pattern's manual page, in order.
+PATTERN_HEADINGS = (
+    *("What it is for LLMs", "When to apply", "When not", "How it is checked", "Sources"),
+    "Category",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
