@@ -60,6 +60,11 @@ STATUSES = [
         f"ready: true, restartCount: 1, state: {{running: {{}}}}, {ENDED % '2026-11-20T11:50:00Z'}",
         None,
     ),
+    (
+        "has not come up since it ended",
+        f"restartCount: 4, started: false, state: {{running: {{}}}}, {ENDED % '2026-11-17T10:00:00Z'}",
+        "crash-looping",
+    ),
     ("loads", "ready: false, started: false, state: {running: {}}", "starting"),
     ("started, not ready", "ready: false, started: true, state: {running: {}}", "not-ready"),
     ("crash-loops", "restartCount: 3, state: {waiting: {reason: CrashLoopBackOff}}", "crash-looping"),

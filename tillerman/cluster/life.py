@@ -148,7 +148,7 @@ def _container(status: ContainerStatus, now: datetime) -> Trouble | None:
     if status.ready:
         repeated = status.restart_count >= REPEATED and ended_recently(status, now)
         return Trouble("restarting", status.name, status) if repeated else None
-    if status.restart_count and ended_recently(status, now):
+    if status.restart_count and (ended_recently(status, now) or status.started is False):
         return Trouble("crash-looping", status.name, status)
     if waiting:
         return Trouble("creating", status.name, status)

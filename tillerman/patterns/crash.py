@@ -106,7 +106,8 @@ def still_failing(cluster: Snapshot, pod: Pod, status: ContainerStatus) -> bool:
         return False
     if not status.ready:
         looping = status.state.waiting is not None and status.state.waiting.reason == "CrashLoopBackOff"
-        return looping or status.state.terminated is not None or ended_recently(status, cluster.now)
+        ended = status.state.terminated is not None or status.started is False
+        return looping or ended or ended_recently(status, cluster.now)
     if status.restart_count >= REPEATED and ended_recently(status, cluster.now):
         return True
     alive, since = cluster.age_s(pod.status.start_time), cluster.age_s(end.finished_at)
