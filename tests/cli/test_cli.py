@@ -133,6 +133,7 @@ def test_explain_takes_the_beginning_of_an_id_and_shows_all_evidence(tillerman: 
         (["diagnose", "--demo", "--context", "x"], 2, "more than one cluster is named", "give one of"),
         (["diagnose", "Pod/x", "--demo"], 2, "the cluster holds no `Pod/x`", "there are Pod/"),
         (["diagnose", "nonsense", "--demo"], 2, "`nonsense` names no object", "Kind/namespace/name"),
+        (["diagnose", "-n", "chatt", "--demo"], 2, "the cluster holds no namespace `chatt`", "there is chat"),
         (["explain", "nothing-like-it", "--demo"], 2, "no finding is called", "the findings are"),
         (["patterns", "health-prob"], 2, "no pattern is called", "did you mean `health-probe`"),
         (

@@ -3,6 +3,7 @@
 Each has one name, one form of arguments and one type of answer everywhere.
 """
 
+import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ def look(cluster: Snapshot, namespaces: tuple[str, ...] = ()) -> Estate:
 
     With namespaces, only the models served there (nodes belong to everyone).
     """
+    _check_namespaces(cluster, namespaces)
     found = estate_of(cluster)
     kept = tuple(model for model in found.models if model.owner.namespace in namespaces)
     return replace(found, models=kept) if namespaces else found
@@ -30,8 +32,9 @@ def look(cluster: Snapshot, namespaces: tuple[str, ...] = ()) -> Estate:
 def diagnose(cluster: Snapshot, target: str = "", namespaces: tuple[str, ...] = ()) -> Diagnosis:
     """What is wrong, roots first; with a target (`Kind/namespace/name`) or namespaces, what touches them.
 
-    Raises: UsageError when the cluster holds no such object.
+    Raises: UsageError when the cluster holds no such object or namespace.
     """
+    _check_namespaces(cluster, namespaces)
     found = diagnosis.diagnose(cluster)
     if target:
         about = _about(cluster, target)
@@ -60,6 +63,18 @@ def explain(cluster: Snapshot, finding: str) -> tuple[Finding, Diagnosis]:
     if matches:
         raise UsageError(f"{len(matches)} findings begin with `{finding}`", f"name one whole: {ids}")
     raise UsageError(f"no finding is called `{finding}`", f"the findings are {ids}")
+
+
+def _check_namespaces(cluster: Snapshot, namespaces: tuple[str, ...]) -> None:
+    """Refuses a namespace that nothing was read of: nothing wrong there would mean nothing."""
+    if cluster.source.kind == "live" and not cluster.sees("Namespace"):
+        return
+    there = {item.name for item in cluster.all("Namespace")}
+    there |= {pod.namespace for pod in cluster.pods} | {item.namespace for item in cluster.objects}
+    for name in namespaces:
+        if name not in there:
+            near = difflib.get_close_matches(name, there - {""}, n=1) or sorted(there - {""})[:6]
+            raise UsageError(f"the cluster holds no namespace `{name}`", f"there is {', '.join(near)}")
 
 
 def _about(cluster: Snapshot, target: str) -> set[Key]:
