@@ -1,33 +1,15 @@
 """The questions of a snapshot, asked of small clusters written as manifests."""
 
-from datetime import UTC, datetime
-
 import pytest
 import ryaml
 
+from tests.cluster.written import NOW, snapshot
 from tillerman.cluster.change import ABSENT
-from tillerman.cluster.index import Source
 from tillerman.cluster.life import trouble_of
 from tillerman.cluster.model import Taint
 from tillerman.cluster.parse import parsed
 from tillerman.cluster.placement import gpus_of, requests_of, tolerates, unmatched
 from tillerman.cluster.podspec import PodSpec, Toleration
-from tillerman.cluster.snapshot import Snapshot
-
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-
-def snapshot(text: str) -> Snapshot:
-    found = parsed(d for d in ryaml.loads_all(text) if d)
-    assert found.problems == []
-    return Snapshot(
-        source=Source(kind="directory", name="test", taken_at=NOW),
-        pods=tuple(found.pods),
-        nodes=tuple(found.nodes),
-        events=tuple(found.events),
-        objects=tuple(found.objects),
-        kinds=frozenset(found.kinds),
-    )
 
 
 def spec(text: str) -> PodSpec:

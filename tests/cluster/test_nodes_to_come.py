@@ -1,17 +1,11 @@
 """The questions about nodes on their way, GPU nodes, autoscalers and pods that are not there."""
 
-from datetime import UTC, datetime
-
 import pytest
-import ryaml
 
-from tillerman.cluster.index import Source
+from tests.cluster.written import snapshot
 from tillerman.cluster.model import Ref
-from tillerman.cluster.parse import parsed
 from tillerman.cluster.quantity import counted
-from tillerman.cluster.snapshot import Snapshot
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 POD = """
 apiVersion: v1
 kind: Pod
@@ -20,19 +14,6 @@ spec: {containers: [{name: m, resources: {limits: {nvidia.com/gpu: "1"}}}]}
 status: {phase: Pending, conditions: [{type: PodScheduled, status: "False"}]}
 ---
 """
-
-
-def snapshot(text: str) -> Snapshot:
-    found = parsed(document for document in ryaml.loads_all(text) if document)
-    assert found.problems == []
-    return Snapshot(
-        source=Source(kind="directory", name="test", taken_at=NOW),
-        pods=tuple(found.pods),
-        nodes=tuple(found.nodes),
-        events=tuple(found.events),
-        objects=tuple(found.objects),
-        kinds=frozenset(found.kinds),
-    )
 
 
 def event(reason: str, at: str) -> str:

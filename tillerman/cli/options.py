@@ -1,5 +1,6 @@
 """The options that every command which reads a cluster has, and the reading itself."""
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -143,7 +144,9 @@ def read(chosen: From) -> "Snapshot":
         from tillerman.cluster import directory
 
         with progress(f"reading {chosen.snapshot}"):
-            return directory.read(chosen.snapshot, name="the recorded cluster" if chosen.demo else "")
+            found = directory.read(chosen.snapshot, name="the recorded cluster" if chosen.demo else "")
+        gc.freeze()  # one command, one snapshot: the collector need not visit it again and again
+        return found
     from tillerman.cluster import live
 
     with progress("reading the cluster") as say:

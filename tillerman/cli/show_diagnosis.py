@@ -6,8 +6,9 @@ from typing import Any
 from tillerman.cli.console import SEVERITY, say
 from tillerman.cluster.change import ABSENT, Change
 from tillerman.cluster.index import Source
+from tillerman.patterns.catalogue import faults
 from tillerman.patterns.diagnosis import Diagnosis, Finding
-from tillerman.patterns.fault import Evidence
+from tillerman.patterns.fault import Evidence, fault_id
 
 #: Lines of evidence in the overview; `explain` shows all.
 FEW = 3
@@ -25,15 +26,7 @@ def diagnosis_text(found: Diagnosis) -> None:
         _lines("why", root.explanation)
         _seen(root.evidence[:FEW])
         _repair(root)
-        for symptom in found.symptoms_of(root):
-            say(
-                ("symptom  ", "dim"),
-                f"{symptom.fault} ",
-                (str(symptom.subject), "cyan"),
-                f" {symptom.summary}",
-                indent=2,
-                hang=9,
-            )
+        _symptoms(found.symptoms_of(root))
     notes = [f for f in found.roots if f.severity == "info"]
     if notes:
         say("")
@@ -56,19 +49,16 @@ def finding_text(found: Finding, whole: Diagnosis) -> None:
     _repair(found)
     _lines("hurts", [str(ref) for ref in found.related])
     _lines("root", found.explained_by)
-    for symptom in whole.symptoms_of(found):
-        say(
-            ("symptom  ", "dim"),
-            f"{symptom.fault} ",
-            (str(symptom.subject), "cyan"),
-            f" {symptom.summary}",
-            indent=2,
-            hang=9,
-        )
-    say("")
-    say(f"`tillerman faults {found.fault}` is the manual page", hang=2) if not found.fault.startswith(
-        "unrec"
-    ) else None
+    _symptoms(whole.symptoms_of(found))
+    if any(fault_id(fault) == found.fault for fault in faults()):
+        say("")
+        say(f"`tillerman faults {found.fault}` is the manual page", hang=2)
+
+
+def _symptoms(found: tuple[Finding, ...]) -> None:
+    for symptom in found:
+        label, subject = ("symptom  ", "dim"), (str(symptom.subject), "cyan")
+        say(label, f"{symptom.fault} ", subject, f" {symptom.summary}", indent=2, hang=9)
 
 
 def source_line(source: Source) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from tillerman.cluster.model import Node, OwnerReference, Pod
 from tillerman.cluster.objects import Object
-from tillerman.cluster.placement import gpus_of, unmatched
+from tillerman.cluster.placement import gpus_of
 from tillerman.cluster.servers import Servers
 
 Role = Literal[
@@ -107,10 +107,6 @@ class GpuStack(Servers):
         """
         return self._stack.get(role, ())
 
-    def stack_pods(self, role: Role) -> tuple[Pod, ...]:
-        """The pods of a part of the stack."""
-        return tuple(pod for workload in self.stack(role) for pod in self.pods_of(workload.ref))
-
     def stack_pod_on(self, role: Role, node: Node) -> Pod | None:
         """The pod of a part of the stack on a node; None when there is none."""
         return next((pod for pod in self.pods_on(node.name) if self._roles.get(pod.ref.key) == role), None)
@@ -143,11 +139,6 @@ class GpuStack(Servers):
             template.metadata, name=name, namespace=space, owner_references=(owner,)
         )
         return Pod(kind="Pod", metadata=metadata, spec=template.spec)
-
-    def selected_nodes(self, workload: Object) -> tuple[Node, ...]:
-        """The nodes that a DaemonSet's node selector and affinity ask for, taints left aside."""
-        template = workload.template
-        return tuple(n for n in self.nodes if template and not unmatched(template.spec, n.labels))
 
 
 def _role_of(workload: Object) -> Role | None:
