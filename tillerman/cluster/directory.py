@@ -40,13 +40,16 @@ class Files:
     root: Path
     problems: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._log = lru_cache(maxsize=256)(self._read_log)
+        self._series = lru_cache(maxsize=4096)(self._read_series)
+
     def read(self, namespace: str, pod: str, container: str, *, previous: bool = False) -> Log | None:
         """The log file of a container, its middle left out when it is large; None when there is none."""
         name = f"{container}.previous.log" if previous else f"{container}.log"
         return self._log(Path("logs", namespace, pod, name)) if _plain(namespace, pod, container) else None
 
-    @lru_cache(maxsize=256)  # noqa: B019 - one instance lives as long as its snapshot
-    def _log(self, inside: Path) -> Log | None:
+    def _read_log(self, inside: Path) -> Log | None:
         path = self.root / inside
         try:
             with path.open("rb") as file:
@@ -77,8 +80,7 @@ class Files:
         """The scrapes of a node's DCGM exporter, oldest first."""
         return self._series(Path("metrics", "nodes", node)) if _plain(node) else NO_SERIES
 
-    @lru_cache(maxsize=4096)  # noqa: B019 - one instance lives as long as its snapshot
-    def _series(self, inside: Path) -> Series:
+    def _read_series(self, inside: Path) -> Series:
         folder = self.root / inside
         if not folder.is_dir():
             return NO_SERIES
